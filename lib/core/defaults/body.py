@@ -1,0 +1,15 @@
+"""Options of the bodies."""
+
+from fpt.core.option import Group, Option
+
+RESNETS: Group = {
+    "STRIDE_1X1": Option(True, "Stride in the first 1x1 convolution (caffe); False = in the 3x3 (torchvision)."),
+    "USE_GN": Option(False, "GroupNorm instead of frozen affine BatchNorm."),
+    "FREEZE_AT": Option(2, "Freeze the stem (1), and res2 (2), res3 (3) ...; 0 trains everything.", low=0, high=5),
+    "IMAGENET_PRETRAINED_WEIGHTS": Option("", "Weights of the body: caffe or torchvision .pth; empty = from scratch."),
+}
+
+GROUP_NORM: Group = {
+    "NUM_GROUPS": Option(32, "Groups; where the channels do not divide, the largest divisor below it.", low=1),
+    "EPSILON": Option(1e-5, "Added to the variance.", low=0),
+}

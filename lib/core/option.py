@@ -1,0 +1,28 @@
+"""One documented option of the configuration tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """A default value with its meaning and its legal values.
+
+    Args:
+        default: value that is used unless a yaml file or ``--set`` gives another; its type is the option's type.
+        doc: meaning, with units.
+        choices: the legal values, or None for any value of the type.
+        low: smallest legal value (inclusive) of a number, or of every number of a sequence.
+        high: largest legal value (inclusive), likewise.
+    """
+
+    default: Any
+    doc: str
+    choices: tuple[Any, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+Group = dict[str, "Option | Group"]
