@@ -1,0 +1,1 @@
+"""Feature pyramids and the Feature Pyramid Transformer."""

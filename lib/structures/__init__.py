@@ -1,0 +1,1 @@
+"""Plain data: boxes, masks, image lists, detections."""

@@ -1,0 +1,8 @@
+"""Errors that the user can mend."""
+
+
+class UserError(ValueError):
+    """A wrong input: the message names the thing, the value seen and the way out.
+
+    The command lines print the message alone and exit with status 2.
+    """
