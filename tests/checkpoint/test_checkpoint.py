@@ -1,0 +1,95 @@
+"""Own checkpoints: round trip, atomic writing, refusal of other models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_weights, newest_checkpoint, save_checkpoint
+from fpt.utils.errors import UserError
+from fpt.utils.seeding import get_rng_state, set_rng_state
+
+
+def make_model(num_classes: int, width: int = 4) -> nn.Module:
+    return nn.ModuleDict({"body": nn.Linear(3, width), "score": nn.Linear(width, num_classes)})
+
+
+def make_checkpoint(num_classes: int = 3, **more: object) -> Checkpoint:
+    names = [f"c{i}" for i in range(num_classes - 1)]
+    return Checkpoint(model=make_model(num_classes).state_dict(), classes=names, config="A: 1\n", step=7, **more)
+
+
+def test_round_trip_with_optimizer_and_generators(tmp_path: Path) -> None:
+    model = make_model(3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sum(p.sum() for p in model.parameters()).backward()
+    optimizer.step()
+    rng = get_rng_state()
+    expected = torch.rand(3)
+    state = make_checkpoint(optimizer=optimizer.state_dict(), rng=rng, pictures=14, best=0.5)
+    save_checkpoint(tmp_path / "ckpt" / "model_step7.pth", state)
+    loaded = load_checkpoint(tmp_path / "ckpt" / "model_step7.pth")
+    assert (loaded.step, loaded.pictures, loaded.best, loaded.classes) == (7, 14, 0.5, ["c0", "c1"])
+    optimizer.load_state_dict(loaded.optimizer)
+    set_rng_state(loaded.rng)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    save_checkpoint(path, make_checkpoint())
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, make_checkpoint(metrics={"x": lambda: None}))
+    assert load_checkpoint(path).step == 7
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_state_dict_alone_is_no_checkpoint(tmp_path: Path) -> None:
+    torch.save(make_model(3).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UserError, match="is no checkpoint of this program"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_other_format_and_incomplete_file(tmp_path: Path) -> None:
+    torch.save({"format": 99}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="format 99; this version reads format 1"):
+        load_checkpoint(tmp_path / "a.pth")
+    torch.save({"format": 1, "step": 3}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="is incomplete.*'model'"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_newest_checkpoint_counts_steps_as_numbers(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        newest_checkpoint(tmp_path)
+    (tmp_path / "ckpt").mkdir()
+    for name in ("model_step9.pth", "model_step10.pth", "model_best.pth"):
+        (tmp_path / "ckpt" / name).touch()
+    assert newest_checkpoint(tmp_path).name == "model_step10.pth"
+
+
+def test_weights_of_the_same_classes_are_all_copied() -> None:
+    model, checkpoint = make_model(3), make_checkpoint(3)
+    assert load_weights(model, checkpoint, num_classes=3, source="a.pth") == []
+    assert all(torch.equal(value, checkpoint.model[name]) for name, value in model.state_dict().items())
+
+
+def test_predictors_start_afresh_for_other_classes() -> None:
+    model, checkpoint = make_model(5), make_checkpoint(3)
+    before = model["score"].weight.clone()
+    assert load_weights(model, checkpoint, num_classes=5, source="a.pth") == ["score.weight", "score.bias"]
+    assert torch.equal(model["score"].weight, before)
+    assert torch.equal(model["body"].weight, checkpoint.model["body.weight"])
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a\.pth holds another model.*body\.weight \(4, 3\) -> \(6, 3\)"):
+        load_weights(make_model(3, width=6), make_checkpoint(3), num_classes=3, source="a.pth")
+
+
+def test_other_names_are_refused() -> None:
+    checkpoint = make_checkpoint(3)
+    checkpoint.model["mask.weight"] = checkpoint.model.pop("score.weight")
+    with pytest.raises(UserError, match=r"it lacks score\.weight; it has, beyond the model, mask\.weight"):
+        load_weights(make_model(3), checkpoint, num_classes=3, source="a.pth")
