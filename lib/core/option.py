@@ -16,6 +16,8 @@ class Option:
         choices: the legal values, or None for any value of the type.
         low: smallest legal value (inclusive) of a number, or of every number of a sequence.
         high: largest legal value (inclusive), likewise.
+        element: type of the elements of a sequence; needed only where the default is empty.
+        is_scalar_accepted: a number alone is taken as a sequence of one.
     """
 
     default: Any
@@ -23,6 +25,8 @@ class Option:
     choices: tuple[Any, ...] | None = None
     low: float | None = None
     high: float | None = None
+    element: type | None = None
+    is_scalar_accepted: bool = False
 
 
 Group = dict[str, "Option | Group"]

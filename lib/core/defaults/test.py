@@ -3,7 +3,7 @@
 from fpt.core.option import Group, Option
 
 TEST: Group = {
-    "DATASETS": Option((), "Names of the data sets to evaluate on."),
+    "DATASETS": Option((), "Names of the data sets to evaluate on.", element=str),
     "SCALE": Option(600, "Length in pixels of the shorter side.", low=1),
     "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
     "IMS_PER_BATCH": Option(1, "Pictures in one batch.", low=1),

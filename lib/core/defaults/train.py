@@ -3,8 +3,13 @@
 from fpt.core.option import Group, Option
 
 TRAIN: Group = {
-    "DATASETS": Option((), "Names of the data sets to train on."),
-    "SCALES": Option((600,), "Lengths in pixels of the shorter side; one is drawn for each picture.", low=1),
+    "DATASETS": Option((), "Names of the data sets to train on.", element=str),
+    "SCALES": Option(
+        (600,),
+        "Lengths in pixels of the shorter side; one is drawn for each picture.",
+        low=1,
+        is_scalar_accepted=True,
+    ),
     "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
     "IMS_PER_BATCH": Option(2, "Pictures a device in one batch; x NUM_GPUS = original batch.", low=1),
     "USE_FLIPPED": Option(True, "Mirror each picture with probability 0.5."),
