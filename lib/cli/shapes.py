@@ -1,0 +1,43 @@
+"""Command line that writes the built-in data set ``shapes``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fpt.dataloaders.shapes import generate_shapes
+from fpt.utils.errors import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(description="Write the built-in data set `shapes` in COCO's format.")
+    parser.add_argument("--output_dir", type=Path, default=Path("data/shapes"), help="folder to write (%(default)s)")
+    parser.add_argument("--num_train", type=int, default=800, help="training pictures (%(default)s)")
+    parser.add_argument("--num_val", type=int, default=100, help="validation pictures (%(default)s)")
+    parser.add_argument("--size", type=int, default=160, help="longer side of the pictures in pixels (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="what the pictures are drawn from (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a set that was made with other parameters")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the data set; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        is_new = generate_shapes(
+            args.output_dir,
+            num_train=args.num_train,
+            num_val=args.num_val,
+            size=args.size,
+            seed=args.seed,
+            overwrite=args.overwrite,
+        )
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    verb = "wrote" if is_new else "found"
+    print(f"{verb} {args.num_train} training and {args.num_val} validation pictures: {args.output_dir}")
+    return 0
