@@ -1,0 +1,84 @@
+"""Optimizer and schedule as the configuration asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from fpt.core.config_node import CfgNode
+from fpt.solver.batch_scaling import Change, scale_schedule
+from fpt.solver.lr_schedule import LearningRateSchedule
+from fpt.solver.optimizer import make_optimizer, parameter_groups
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Optimizer over the trainable parameters of `model`, its rate set for step 0."""
+    solver = cfg.SOLVER
+    groups = parameter_groups(
+        model,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_GN,
+        bias_double_lr=solver.BIAS_DOUBLE_LR,
+        bias_weight_decay=solver.BIAS_WEIGHT_DECAY,
+    )
+    return make_optimizer(solver.TYPE, groups, lr=build_schedule(cfg)(0), momentum=solver.MOMENTUM)
+
+
+def build_schedule(cfg: CfgNode) -> LearningRateSchedule:
+    """Learning rate of each step."""
+    solver = cfg.SOLVER
+    return LearningRateSchedule(
+        policy=solver.LR_POLICY,
+        base_lr=solver.BASE_LR,
+        max_iter=solver.MAX_ITER,
+        gamma=solver.GAMMA,
+        steps=tuple(solver.STEPS),
+        lrs=tuple(solver.LRS),
+        step_size=solver.STEP_SIZE,
+        poly_power=solver.POLY_POWER,
+        warm_up_iters=solver.WARM_UP_ITERS,
+        warm_up_factor=solver.WARM_UP_FACTOR,
+        warm_up_method=solver.WARM_UP_METHOD,
+    )
+
+
+def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """Type of autocast, None when it is off."""
+    return {"off": None, "bf16": torch.bfloat16}[cfg.SOLVER.AMP]
+
+
+def batch_changes(
+    cfg: CfgNode, *, batch_size: int, iter_size: int, num_devices: int, given: Collection[str]
+) -> list[Change]:
+    """What the options become for a batch of `batch_size` pictures on `num_devices` devices.
+
+    Args:
+        cfg: written for NUM_GPUS x TRAIN.IMS_PER_BATCH pictures.
+        batch_size: pictures in one batch, over all devices.
+        iter_size: batches in one update.
+        num_devices: devices that compute.
+        given: options whose value the command line gives; they aren't scaled.
+    """
+    original = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
+    values = {f"SOLVER.{key}": value for key, value in cfg.SOLVER.items()}
+    reason = f"batch of {batch_size} on {num_devices} device{'s' if num_devices > 1 else ''}"
+    wanted = [("NUM_GPUS", cfg.NUM_GPUS, num_devices)]
+    wanted += [("TRAIN.IMS_PER_BATCH", cfg.TRAIN.IMS_PER_BATCH, batch_size // num_devices)]
+    changes = [Change(key, old, new, reason) for key, old, new in wanted if old != new]
+    return changes + scale_schedule(
+        values, original_batch=original, batch_size=batch_size, iter_size=iter_size, given=given
+    )
+
+
+def apply_changes(cfg: CfgNode, changes: Collection[Change]) -> CfgNode:
+    """A frozen copy of `cfg` with the changes made."""
+    copy = cfg.clone()
+    for change in changes:
+        *groups, name = change.key.split(".")
+        node = copy
+        for group in groups:
+            node = node[group]
+        node[name] = change.new
+    return copy.freeze()

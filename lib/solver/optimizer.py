@@ -1,0 +1,73 @@
+"""Optimizers with Detectron's parameter groups: weights, biases, parameters of normalisation layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fpt.utils.errors import UserError
+
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    weight_decay_norm: float,
+    bias_double_lr: bool,
+    bias_weight_decay: bool,
+) -> list[dict[str, Any]]:
+    """Trainable parameters in up to three groups; frozen ones are left out, shared ones appear once.
+
+    Each group has `params`, `weight_decay`, `lr_factor` (times the schedule's rate) and `name`. The biases of
+    normalisation layers belong to the group `norm`; empty groups are dropped.
+    """
+    sorted_params: dict[str, list[nn.Parameter]] = {"weight": [], "bias": [], "norm": []}
+    seen: set[nn.Parameter] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:
+                continue
+            seen.add(parameter)
+            kind = "norm" if isinstance(module, _NORMS) else "bias" if name.endswith("bias") else "weight"
+            sorted_params[kind].append(parameter)
+    decays = {"weight": weight_decay, "bias": weight_decay if bias_weight_decay else 0.0, "norm": weight_decay_norm}
+    factors = {"weight": 1.0, "bias": 2.0 if bias_double_lr else 1.0, "norm": 1.0}
+    return [
+        {"params": params, "weight_decay": decays[kind], "lr_factor": factors[kind], "name": kind}
+        for kind, params in sorted_params.items()
+        if params
+    ]
+
+
+def make_optimizer(kind: str, groups: list[dict[str, Any]], *, lr: float, momentum: float) -> torch.optim.Optimizer:
+    """The optimizer `kind` over `groups`.
+
+    Args:
+        kind: one of OPTIMIZERS.
+        groups: as `parameter_groups` returns them.
+        lr: rate of the first step.
+        momentum: of SGD; beta1 of Adam and AdamW.
+    """
+    if not groups:
+        raise UserError("nothing to train: every parameter is frozen (TRAIN.FREEZE_CONV_BODY, RESNETS.FREEZE_AT)")
+    if kind == "SGD":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    elif kind == "Adam":
+        optimizer = torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999))
+    elif kind == "AdamW":
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999))
+    else:
+        raise UserError(f"SOLVER.TYPE is {kind!r}; legal: {', '.join(OPTIMIZERS)}")
+    set_learning_rate(optimizer, lr)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give each group `lr` times its `lr_factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_factor", 1.0)
