@@ -154,8 +154,6 @@ def _annotation(item: SceneObject) -> dict[str, Any]:
     segmentation: Any = encode_uncompressed_rle(item.mask)
     if item.outside is not None:
         segmentation = [[round(float(number), 2) for number in item.outside.ravel()]]
-        low, high = item.outside.min(axis=0), item.outside.max(axis=0)
-        box = [round(float(number), 2) for number in (*low, *(high - low))]
     return {
         "category_id": CLASS_NAMES.index(item.class_name) + 1,
         "bbox": box,

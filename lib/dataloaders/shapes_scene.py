@@ -93,13 +93,13 @@ def _draw_size(rng: Rng, size: int) -> tuple[int, int]:
 
 
 def _draw_names(rng: Rng) -> list[str]:
-    """Which figures stand in a picture: rings in two of three pictures, a key in half of them (some are hidden), independently."""
+    """Which figures stand in a picture: rings in two of three pictures, a key in half of them, independently."""
     if rng.random() < 0.02:
         return []
     names = [str(name) for name in rng.choice(_PLAIN_FIGURES, size=rng.integers(1, 4))]
     if rng.random() < 0.67:
         names += ["ring"] * int(rng.integers(1, 3))
-    if rng.random() < 0.6:
+    if rng.random() < 0.6:  # more than half: some keys turn out hidden, and go
         names.append("key")
     return names
 
