@@ -1,10 +1,118 @@
-"""Keys of older Detectron-style files that this project has renamed or dropped."""
+"""Reading of older Detectron-style files: each of their keys is translated, dropped with a note, or refused."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fpt.core.legacy_keys import DROPPED, EXTRAS, FIXED, GROUP_NORM_FUNCTIONS, RENAMED
+from fpt.core.values import parse_literal
+from fpt.utils.errors import UserError
 
 
-def translate(key: str, value: Any, source: str) -> list[tuple[str, Any]]:
-    """The (key, value) pairs of this project that an older one stands for."""
-    return [(key, value)]
+class Translation(NamedTuple):
+    """What an older key means here: the pairs to set, and a note for the user where something changed."""
+
+    pairs: list[tuple[str, Any]]
+    note: str | None = None
+
+
+def translate(key: str, value: Any) -> Translation:
+    """The options that a key of this project or of an older file stands for.
+
+    Args:
+        key: full dotted key; a key of this project, or an unknown one, comes back as it is.
+        value: as written.
+
+    Raises:
+        UserError: the value asks for a feature that is missing here.
+    """
+    if key in RENAMED:
+        new_key = RENAMED[key]
+        return Translation([(new_key, _MOVED.get(key, _same)(value))], f"renamed to {new_key}, which got the value")
+    if key in DROPPED:
+        return Translation([], f"without effect: {DROPPED[key]}")
+    if key in EXTRAS:
+        return Translation([], f"without effect: evaluation runs without {EXTRAS[key]}, which isn't there yet")
+    if key in FIXED:
+        return _translate_fixed(key, parse_literal(value))
+    if key in _VALUES:
+        return _translate_value(key, value)
+    return Translation([(key, value)])
+
+
+def _translate_fixed(key: str, value: Any) -> Translation:
+    if value == GROUP_NORM_FUNCTIONS.get(key, ...):
+        return Translation([("RESNETS.USE_GN", True)], "replaced by RESNETS.USE_GN, which is set to True")
+    legal, note = FIXED[key]
+    if value not in legal:
+        raise UserError(f"is {value!r}, but {note}; the only value here is {legal[0]!r}")
+    return Translation([], f"not needed: {note}")
+
+
+def _translate_value(key: str, value: Any) -> Translation:
+    new_value = _VALUES[key](value)
+    if new_value == value:
+        return Translation([(key, value)])
+    return Translation([(key, new_value)], f"{value!r} is written {new_value!r} now")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _split_names(value: Any) -> Any:
+    """``'a:b'`` -> ``('a', 'b')``."""
+    return tuple(value.split(":")) if isinstance(value, str) and not value.startswith("(") else value
+
+
+def _first(value: Any) -> Any:
+    """The only number of a sequence; anything else is left to the type check."""
+    numbers = parse_literal(value)
+    return numbers[0] if isinstance(numbers, (tuple, list)) and len(numbers) == 1 else value
+
+
+def _local_weights(value: Any) -> Any:
+    """A download address becomes the place where the file belongs."""
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        return "pretrained_model/" + value.rstrip("/").rpartition("/")[2]
+    return value
+
+
+def _body_name(value: Any) -> Any:
+    """``FPN.fpn_ResNet50_conv5_body`` -> ``FPN.ResNet50_conv5_body``; C4 and P2-only bodies are missing."""
+    if not isinstance(value, str):
+        return value
+    name = re.sub(r"^FPN\.(?:add_)?fpn_", "FPN.", value)
+    if "conv4_body" in name or "P2only" in name or "retinanet" in name:
+        raise UserError(
+            f"is {value!r}, but bodies without a whole pyramid aren't there yet; use FPN.ResNet50_conv5_body"
+        )
+    return name
+
+
+def _box_head_name(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"^(?:head_builder|fast_rcnn_heads)\.(?:add_)?", "fast_rcnn_heads.", value)
+
+
+def _num_classes(value: Any) -> Any:
+    """-1 stood for a number that has to be set."""
+    return 0 if parse_literal(value) == -1 else value
+
+
+_MOVED: dict[str, Callable[[Any], Any]] = {
+    "MODEL.ROI_HEAD": _box_head_name,
+    "TEST.DATASET": _split_names,
+    "TEST.SCALES": _first,
+    "TRAIN.DATASET": _split_names,
+    "TRAIN.WEIGHTS": _local_weights,
+}
+
+_VALUES: dict[str, Callable[[Any], Any]] = {
+    "MODEL.CONV_BODY": _body_name,
+    "MODEL.NUM_CLASSES": _num_classes,
+    "FAST_RCNN.ROI_BOX_HEAD": _box_head_name,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from fpt.core.config_node import CfgNode
 from fpt.core.option import Group, Option
 from fpt.core.values import convert, parse_literal
 from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
 
 ENTRY_KEYS = ("IMAGE_DIR", "ANN_FILE")
 """Keys of a data set's declaration in DATASETS."""
@@ -94,24 +97,23 @@ def merge(cfg: CfgNode, assignments: Sequence[Assignment], options: Mapping[str,
     """
     sources: dict[str, str] = {}
     errors: list[str] = []
+    notes: dict[tuple[str, str], list[str]] = {}
     for given in assignments:
-        for key, value in _translate(given, errors):
-            try:
+        try:
+            translation = legacy.translate(given.key, given.value)
+            for key, value in translation.pairs:
                 _assign(cfg, key, value, options)
                 sources[key] = given.source
-            except UserError as error:
-                errors.append(f"{key} {error} (in {given.source})")
+        except UserError as error:
+            errors.append(f"{given.key} {error} (in {given.source})")
+            continue
+        if translation.note:
+            notes.setdefault((given.source, translation.note), []).append(given.key)
+    for (source, note), keys in notes.items():
+        _LOGGER.warning("%s (in %s): %s", ", ".join(keys), source, note)
     if errors:
         raise UserError("the configuration cannot be used:\n  " + "\n  ".join(errors))
     return sources
-
-
-def _translate(given: Assignment, errors: list[str]) -> list[tuple[str, Any]]:
-    try:
-        return legacy.translate(given.key, given.value, given.source)
-    except UserError as error:
-        errors.append(f"{given.key} {error} (in {given.source})")
-        return []
 
 
 def _assign(cfg: CfgNode, key: str, value: Any, options: Mapping[str, Option]) -> None:

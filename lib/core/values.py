@@ -24,6 +24,8 @@ def convert(value: Any, option: Option) -> Any:
         UserError: the value is of another type; the message says which type is due, not yet for which key.
     """
     default = option.default
+    if value is False and "off" in (option.choices or ()):
+        return "off"  # yaml reads the bare word off as False
     if isinstance(default, tuple):
         return _to_tuple(value, option)
     return _to_scalar(value, type(default))

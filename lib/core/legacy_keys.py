@@ -1,0 +1,142 @@
+"""Tables of the keys that older Detectron-style files hold and this project doesn't have.
+
+``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: only
+the listed values are possible here; any other one asks for something that is missing, which is an error.
+``EXTRAS``: test-time extras; switched on, evaluation runs without them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+RENAMED: dict[str, str] = {
+    "MODEL.ROI_HEAD": "FAST_RCNN.ROI_BOX_HEAD",
+    "MRCNN.MASK_HEAD_NAME": "MRCNN.ROI_MASK_HEAD",
+    "RESNETS.IMAGENET_PRETRAINED": "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS",
+    "TEST.DATASET": "TEST.DATASETS",
+    "TEST.SCALES": "TEST.SCALE",
+    "TRAIN.DATASET": "TRAIN.DATASETS",
+    "TRAIN.WEIGHTS": "RESNETS.IMAGENET_PRETRAINED_WEIGHTS",
+}
+
+_KEYPOINTS = "there is no keypoint head yet, and nothing else reads this"
+_RETINANET = "there is no RetinaNet here, and nothing else reads this"
+_ANCHORS = "anchors follow FPN.RPN_ANCHOR_START_SIZE and FPN.RPN_ASPECT_RATIOS, one size a level"
+_TARGETS = "box regression targets are scaled by MODEL.BBOX_REG_WEIGHTS"
+_EXPECTED = "results are compared by reading metrics.json"
+_CAFFE2 = "it steered Caffe2, and has no counterpart in PyTorch"
+_INFERRED = "it follows from the other options"
+_UNUSED = "nothing here depends on it"
+_MOMENTUM = "PyTorch's SGD applies the rate after the momentum, so that there is nothing to correct"
+_CROPPING = "pictures are never cropped"
+
+
+def _below(prefix: str, names: str, note: str) -> dict[str, str]:
+    return {f"{prefix}.{name}": note for name in names.split()}
+
+
+DROPPED: dict[str, str] = {
+    **_below(
+        "KRCNN",
+        "ROI_KEYPOINTS_HEAD HEATMAP_SIZE UP_SCALE USE_DECONV DECONV_DIM USE_DECONV_OUTPUT DILATION DECONV_KERNEL "
+        "NUM_KEYPOINTS NUM_STACKED_CONVS CONV_HEAD_DIM CONV_HEAD_KERNEL CONV_INIT NMS_OKS KEYPOINT_CONFIDENCE "
+        "ROI_XFORM_METHOD ROI_XFORM_RESOLUTION ROI_XFORM_SAMPLING_RATIO MIN_KEYPOINT_COUNT_FOR_VALID_MINIBATCH "
+        "INFERENCE_MIN_SIZE LOSS_WEIGHT NORMALIZE_BY_VISIBLE_KEYPOINTS",
+        _KEYPOINTS,
+    ),
+    **_below(
+        "RETINANET",
+        "ASPECT_RATIOS SCALES_PER_OCTAVE ANCHOR_SCALE NUM_CONVS BBOX_REG_WEIGHT BBOX_REG_BETA PRE_NMS_TOP_N "
+        "POSITIVE_OVERLAP NEGATIVE_OVERLAP LOSS_ALPHA LOSS_GAMMA PRIOR_PROB SHARE_CLS_BBOX_TOWER "
+        "CLASS_SPECIFIC_BBOX SOFTMAX INFERENCE_TH",
+        _RETINANET,
+    ),
+    **_below("RFCN", "PS_GRID_SIZE", "there is no R-FCN here, and nothing else reads this"),
+    "MODEL.PS_GRID_SIZE": "there is no R-FCN here, and nothing else reads this",
+    **_below("RPN", "SIZES STRIDE ASPECT_RATIOS", _ANCHORS),
+    **_below("RPN", "ON True", "the RPN is always there"),  # yaml reads the bare word ON as True
+    "RPN.OUT_DIM": "the RPN's convolution has FPN.DIM channels",
+    **_below(
+        "TRAIN",
+        "BBOX_NORMALIZE_TARGETS BBOX_NORMALIZE_TARGETS_PRECOMPUTED BBOX_NORMALIZE_MEANS BBOX_NORMALIZE_STDS "
+        "BBOX_INSIDE_WEIGHTS",
+        _TARGETS,
+    ),
+    "TRAIN.BBOX_THRESH": "the regression learns from the RoIs that TRAIN.FG_THRESH makes foreground",
+    **_below("TRAIN", "TRIM_HEIGHT TRIM_WIDTH ASPECT_HI ASPECT_LO", _CROPPING),
+    "TRAIN.AUTO_RESUME": "train_net_step continues with --resume",
+    "TRAIN.COPY_WEIGHTS": "a start from other weights is --load_ckpt",
+    "TRAIN.DROPOUT": "no head here uses dropout",
+    "TEST.WEIGHTS": "test_net takes the weights with --load_ckpt",
+    "TEST.PROPOSAL_LIMIT": "TEST.RPN_POST_NMS_TOP_N limits the proposals",
+    "TEST.PRECOMPUTED_PROPOSALS": _INFERRED,
+    "TEST.COMPETITION_MODE": "the COCO-format results are always kept",
+    "TEST.FORCE_JSON_DATASET_EVAL": "every data set is evaluated with COCO's measures",
+    "TEST.NUM_TEST_IMAGES": "test_net takes part of a data set with --range START END",
+    "MODEL.SHARE_RES5": _INFERRED,
+    "MODEL.EXECUTION_TYPE": _CAFFE2,
+    "MODEL.DILATION": _UNUSED,
+    "MRCNN.MEMORY_EFFICIENT_LOSS": "only the masks of the right class enter the loss",
+    "FPN.INPLACE_LATERAL": _CAFFE2,
+    **_below("SOLVER", "SCALE_MOMENTUM SCALE_MOMENTUM_THRESHOLD", _MOMENTUM),
+    "SOLVER.LOG_LR_CHANGE_THRESHOLD": "the rate stands in every progress line",
+    **_below("DATA_LOADER", "MINIBATCH_QUEUE_SIZE BLOBS_QUEUE_CAPACITY", "the workers of DATA_LOADER.NUM_THREADS"),
+    **_below("CLUSTER", "ON_CLUSTER", _UNUSED),
+    **{key: _EXPECTED for key in ("EXPECTED_RESULTS", "EXPECTED_RESULTS_RTOL", "EXPECTED_RESULTS_ATOL")},
+    "EXPECTED_RESULTS_EMAIL": _EXPECTED,
+    **{key: _CAFFE2 for key in ("USE_NCCL", "MEMONGER", "MEMONGER_SHARE_ACTIVATIONS", "ROOT_GPU_ID", "USE_GPU_NMS")},
+    **{key: _UNUSED for key in ("DEDUP_BOXES", "EPS", "MATLAB", "FINAL_MSG", "POOLING_SIZE", "DOWNLOAD_CACHE")},
+    "BBOX_XFORM_CLIP": "box deltas are always clipped at log(1000 / 16)",
+    "ROOT_DIR": "relative data paths count from DATA_DIR, then from the yaml file's folder",
+    "POOLING_MODE": "RoI features are pooled as ROI_XFORM_METHOD says",
+    "CROP_RESIZE_WITH_MAX_POOL": "RoI features are pooled as ROI_XFORM_METHOD says",
+    "CUDA": "DEVICE says where to compute",
+    "PYTORCH_VERSION_LESS_THAN_040": _INFERRED,
+}
+
+FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "MODEL.KEYPOINTS_ON": ((False,), "there is no keypoint head yet"),
+    "MODEL.RPN_ONLY": ((False,), "the box head is always there"),
+    "MODEL.UNSUPERVISED_POSE": ((False,), "there is no pose model here"),
+    "RETINANET.RETINANET_ON": ((False,), "there is no RetinaNet here"),
+    "RESNETS.NUM_GROUPS": ((1,), "there is no ResNeXt body yet: use a ResNet, or torchvision.resnext101_32x8d"),
+    "RESNETS.WIDTH_PER_GROUP": ((64,), "there is no ResNeXt body yet: use a ResNet, or torchvision.resnext101_32x8d"),
+    "RESNETS.RES5_DILATION": ((1,), "res5 isn't dilated"),
+    "RESNETS.TRANS_FUNC": (("bottleneck_transformation",), "the blocks are bottlenecks, with GroupNorm by USE_GN"),
+    "RESNETS.STEM_FUNC": (("basic_bn_stem",), "the stem is the plain one, with GroupNorm by USE_GN"),
+    "RESNETS.SHORTCUT_FUNC": (("basic_bn_shortcut",), "shortcuts are 1x1, with GroupNorm by USE_GN"),
+    "GROUP_NORM.DIM_PER_GP": ((-1,), "GROUP_NORM.NUM_GROUPS sets the groups"),
+    "FPN.MULTILEVEL_ROIS": ((True,), "RoIs are always pooled from the levels of the pyramid"),
+    "FPN.MULTILEVEL_RPN": ((True,), "the RPN always runs on the levels of the pyramid"),
+    "FPN.EXTRA_CONV_LEVELS": ((False,), "P6 is pooled from P5"),
+    "FPN.RPN_COLLECT_SCALE": ((1,), "RPN_POST_NMS_TOP_N counts proposals a picture"),
+    "RPN.OUT_DIM_AS_IN_DIM": ((True,), "the RPN's convolution has FPN.DIM channels"),
+    "RPN.CLS_ACTIVATION": (("sigmoid",), "an anchor's score is one sigmoid"),
+    "MRCNN.UPSAMPLE_RATIO": ((1,), "the mask heads double the size of their input"),
+    "MRCNN.USE_FC_OUTPUT": ((False,), "the last layer of the mask heads is a convolution"),
+    "TRAIN.ASPECT_CROPPING": ((False,), _CROPPING),
+    "TRAIN.PROPOSAL_FILES": (((), []), "proposals come from the RPN"),
+    "TEST.PROPOSAL_FILES": (((), []), "proposals come from the RPN"),
+    "TRAIN.PROPOSAL_FILE": (("",), "proposals come from the RPN"),
+    "TEST.PROPOSAL_FILE": (("",), "proposals come from the RPN"),
+}
+
+GROUP_NORM_FUNCTIONS: dict[str, str] = {
+    "RESNETS.TRANS_FUNC": "bottleneck_gn_transformation",
+    "RESNETS.STEM_FUNC": "basic_gn_stem",
+    "RESNETS.SHORTCUT_FUNC": "basic_gn_shortcut",
+}
+"""The values of these keys that RESNETS.USE_GN replaces."""
+
+_AUGMENTATION = (
+    "ENABLED H_FLIP SCALES MAX_SIZE SCALE_H_FLIP SCALE_SIZE_DEP ASPECT_RATIOS ASPECT_RATIO_H_FLIP HEUR SCORE_HEUR "
+    "COORD_HEUR AREA_TH AREA_TH_LO AREA_TH_HI"
+)
+
+EXTRAS: dict[str, str] = {
+    **_below("TEST.BBOX_AUG", _AUGMENTATION, "test-time augmentation of boxes"),
+    **_below("TEST.MASK_AUG", _AUGMENTATION, "test-time augmentation of masks"),
+    **_below("TEST.KPS_AUG", _AUGMENTATION, "test-time augmentation of keypoints"),
+    **_below("TEST.SOFT_NMS", "ENABLED METHOD SIGMA", "soft NMS"),
+    **_below("TEST.BBOX_VOTE", "ENABLED VOTE_TH SCORING_METHOD SCORING_METHOD_BETA", "box voting"),
+}
