@@ -1,0 +1,192 @@
+"""The Feature Pyramid Transformer: every level of a pyramid takes in all others, in the same sizes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fpt.layers.dropblock import DropBlock
+from fpt.modeling.neck.area import Area, Sizes, level_area
+from fpt.modeling.neck.conv_norm import ConvNorm, NormFactory
+from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
+from fpt.modeling.neck.pyramid_keys import KeyTokens, key_tokens
+from fpt.modeling.neck.rendering_transformer import RenderingTransformer
+from fpt.modeling.neck.self_transformer import SelfTransformer
+
+INTERACTIONS = ("self", "grounding", "rendering")
+
+
+class FeaturePyramidTransformer(nn.Module):
+    """FPT of "Feature Pyramid Transformer" (ECCV 2020), section 3, on a pyramid whose levels have the same channels.
+
+    All transformers read the original pyramid. Level l gets ST(l), GT from every coarser level, RT from every finer
+    level and its own map; these are concatenated, and one 3x3 convolution makes the output. DropBlock works on the
+    outputs.
+
+    Args:
+        in_channels: channels of each input map.
+        num_levels: levels of the pyramid, at least 2.
+        out_channels: channels of each output; None = in_channels.
+        key_channels: channels of q and k in ST and GT; None = half of in_channels, as in non-local networks (ours).
+        interactions: any subset of "self", "grounding", "rendering".
+        num_mixtures_self: parts of the mixture of softmaxes in ST.
+        num_mixtures_grounding: parts in GT.
+        local_window: side of LGT's window (odd); 0 = GT, the whole coarse map.
+        max_keys: maps with more positions are averaged down to at most this many keys; 0 = exact (ours).
+        level_strides: size ratio of each level to the one below it (2, or 1 for levels of one size); None = all 2.
+        norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
+        dropblock_size: side of DropBlock's blocks in cells.
+        dropblock_keep_prob: share that DropBlock keeps; 1 = off.
+
+    Raises:
+        ValueError: an unknown interaction, fewer than two levels, or level_strides that do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_levels: int,
+        out_channels: int | None = None,
+        key_channels: int | None = None,
+        interactions: Sequence[str] = INTERACTIONS,
+        num_mixtures_self: int = 2,
+        num_mixtures_grounding: int = 4,
+        local_window: int = 0,
+        max_keys: int = 1024,
+        level_strides: Sequence[int] | None = None,
+        norm: NormFactory | None = None,
+        dropblock_size: int = 5,
+        dropblock_keep_prob: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.level_strides = _check_levels(num_levels, level_strides, interactions)
+        self.num_levels = num_levels
+        self.max_keys = max_keys
+        self.local_window = local_window
+        self.out_channels = out_channels or in_channels
+        key_channels = key_channels or in_channels // 2
+        levels = range(num_levels)
+        pairs = [(fine, coarse) for fine in levels for coarse in levels if fine < coarse]
+
+        make_self = partial(_make_self, in_channels, key_channels, num_mixtures_self, norm)
+        make_grounding = partial(_make_grounding, in_channels, key_channels, num_mixtures_grounding, local_window, norm)
+        use = {name: name in interactions for name in INTERACTIONS}
+        self.selfs = nn.ModuleDict({str(level): make_self() for level in levels if use["self"]})
+        self.groundings = nn.ModuleDict(
+            {_pair(fine, coarse): make_grounding() for fine, coarse in pairs if use["grounding"]}
+        )
+        self.renderings = nn.ModuleDict(
+            {
+                _pair(coarse, fine): RenderingTransformer(
+                    channels=in_channels, num_downsamples=self._downsamples(fine, coarse), norm=norm
+                )
+                for fine, coarse in pairs
+                if use["rendering"]
+            }
+        )
+        num_parts = [
+            1 + use["self"] + (num_levels - 1 - level) * use["grounding"] + level * use["rendering"] for level in levels
+        ]
+        self.fusions = nn.ModuleList(ConvNorm(n * in_channels, self.out_channels, norm=norm) for n in num_parts)
+        self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
+        self._initialise()
+
+    def forward(
+        self,
+        features: OrderedDict[str, Tensor],
+        sizes_hw: Sizes | None = None,
+        padded_hw: tuple[int, int] | None = None,
+    ) -> OrderedDict[str, Tensor]:
+        """{name: [B, C, H_l, W_l]}, finest first -> {same name: [B, out_channels, H_l, W_l]}.
+
+        Args:
+            features: the pyramid.
+            sizes_hw: height and width in pixels of each image's own area; None = no padding. Cells outside it are
+                zeroed and take no part as keys, in the means, in GroupNorm or in the pooling.
+            padded_hw: height and width in pixels of the padded batch; needed with sizes_hw.
+        """
+        if len(features) != self.num_levels:
+            raise ValueError(f"the pyramid has {len(features)} levels, this neck was built for {self.num_levels}")
+        areas = [level_area(x, sizes_hw, padded_hw) for x in features.values()]
+        maps = [area.clear(x) for x, area in zip(features.values(), areas, strict=True)]
+        keys = [key_tokens(x, area.valid_hw, self.max_keys) for x, area in zip(maps, areas, strict=True)]
+        means = [area.mean(x) for x, area in zip(maps, areas, strict=True)]
+        outputs = []
+        for level, fusion in enumerate(self.fusions):
+            parts = self._interact(level, maps, keys, means, areas)
+            outputs.append(self.dropblock(fusion(torch.cat(parts, dim=1), areas[level])))
+        return OrderedDict(zip(features, outputs, strict=True))
+
+    def _interact(
+        self, level: int, maps: list[Tensor], keys: list[KeyTokens], means: list[Tensor], areas: list[Area]
+    ) -> list[Tensor]:
+        """What the fusion of a level reads: its own map, then ST, GT from the coarser and RT from the finer levels."""
+        here, area = maps[level], areas[level]
+        parts = [here]
+        if self.selfs:
+            parts.append(self.selfs[str(level)](here, keys[level], area))
+        if self.groundings:
+            for coarse in range(level + 1, self.num_levels):
+                source = maps[coarse] if self.local_window else keys[coarse]
+                parts.append(self.groundings[_pair(level, coarse)](here, source, area))
+        if self.renderings:
+            for fine in range(level):
+                steps = [areas[i] for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2] or [area]
+                parts.append(self.renderings[_pair(level, fine)](here, maps[fine], means[fine], steps))
+        return parts
+
+    def _downsamples(self, fine: int, coarse: int) -> int:
+        """Stride-2 steps from a fine to a coarse level."""
+        return self.level_strides[fine:coarse].count(2)
+
+    def _initialise(self) -> None:
+        """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+            if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _pair(to_level: int, from_level: int) -> str:
+    """Name of the transformer that brings one level to another."""
+    return f"{to_level}_from_{from_level}"
+
+
+def _check_levels(num_levels: int, level_strides: Sequence[int] | None, interactions: Sequence[str]) -> tuple[int, ...]:
+    """The strides between the levels; ValueError for what cannot be built."""
+    unknown = sorted(set(interactions) - set(INTERACTIONS))
+    if unknown:
+        raise ValueError(f"unknown interactions {unknown}, must be among {INTERACTIONS}")
+    if num_levels < 2:
+        raise ValueError(f"num_levels is {num_levels}: a pyramid has at least 2 levels")
+    strides = tuple(level_strides) if level_strides is not None else (2,) * (num_levels - 1)
+    if len(strides) != num_levels - 1 or not set(strides) <= {1, 2}:
+        raise ValueError(f"level_strides is {strides}, must be {num_levels - 1} numbers of 1 or 2")
+    return strides
+
+
+def _make_self(channels: int, key_channels: int, num_mixtures: int, norm: NormFactory | None) -> SelfTransformer:
+    """ST of one level."""
+    return SelfTransformer(
+        channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=norm(channels) if norm else None
+    )
+
+
+def _make_grounding(
+    channels: int, key_channels: int, num_mixtures: int, window: int, norm: NormFactory | None
+) -> GroundingTransformer | LocalGroundingTransformer:
+    """GT of a pair of levels, or LGT where there is a window."""
+    made_norm = norm(channels) if norm else None
+    if window:
+        return LocalGroundingTransformer(
+            channels=channels, key_channels=key_channels, window=window, num_mixtures=num_mixtures, norm=made_norm
+        )
+    return GroundingTransformer(channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=made_norm)

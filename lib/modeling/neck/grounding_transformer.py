@@ -1,0 +1,73 @@
+"""Grounding transformer (GT): a fine level takes in the concepts of a coarser one, and its local form (LGT)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fpt.layers.attention import local_mixture_attention, mixture_attention
+from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.pyramid_keys import KeyTokens
+from fpt.modeling.neck.query_attention import QueryAttention
+
+
+class GroundingTransformer(QueryAttention):
+    """GT of "Feature Pyramid Transformer", section 3.3: q from the fine map, k and v from the coarse one.
+
+    F is the negative squared distance, normalised by a mixture of softmaxes.
+
+    Args:
+        channels: channels of both maps, and of the output.
+        key_channels: channels of q and k.
+        num_mixtures: parts of the mixture of softmaxes.
+        norm: normalisation of the output, or None.
+    """
+
+    def __init__(
+        self, *, channels: int, key_channels: int, num_mixtures: int = 4, norm: nn.Module | None = None
+    ) -> None:
+        super().__init__(channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=norm)
+
+    def attend(self, query: Tensor, keys: KeyTokens) -> Tensor:
+        """[B, Nq, Dk] of the fine map and the tokens of the coarse map -> [B, Nq, C]."""
+        return mixture_attention(
+            query,
+            self.key(keys.tokens),
+            self.value(keys.tokens),
+            self.mixture,
+            similarity="euclidean",
+            key_padding_mask=keys.padding,
+        )
+
+
+class LocalGroundingTransformer(nn.Module):
+    """LGT of section 3.3: as GT, but each position meets only the window of the coarse map around its own place.
+
+    Args:
+        channels: channels of both maps, and of the output.
+        key_channels: channels of q and k.
+        window: side of the window in coarse cells, odd.
+        num_mixtures: parts of the mixture of softmaxes.
+        norm: normalisation of the output, or None.
+    """
+
+    def __init__(
+        self, *, channels: int, key_channels: int, window: int = 5, num_mixtures: int = 4, norm: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.transform = GroundingTransformer(
+            channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=norm
+        )
+        self.window = window
+
+    def forward(self, fine: Tensor, coarse: Tensor, area: Area) -> Tensor:
+        """[B, C, H, W], [B, C, h, w] and the images' area on the fine map -> [B, C, H, W]."""
+        query, key, value = (
+            linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for linear, x in (
+                (self.transform.query, fine),
+                (self.transform.key, coarse),
+                (self.transform.value, coarse),
+            )
+        )
+        out = local_mixture_attention(query, key, value, self.transform.mixture, window=self.window)
+        return area.normalise(self.transform.norm, out)

@@ -1,0 +1,33 @@
+"""What self- and grounding transformer share: the linear transforms of q, k and v, and the way from map to tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.pyramid_keys import KeyTokens
+
+
+class QueryAttention(nn.Module):
+    """Base of the transformers in which every position of a map looks at tokens; a subclass says how in `attend`."""
+
+    def __init__(self, *, channels: int, key_channels: int, num_mixtures: int, norm: nn.Module | None) -> None:
+        super().__init__()
+        if key_channels % num_mixtures:
+            raise ValueError(f"{key_channels} key channels cannot be split into {num_mixtures} mixtures")
+        self.query = nn.Linear(channels, key_channels)
+        self.key = nn.Linear(channels, key_channels)
+        self.value = nn.Linear(channels, channels)
+        self.mixture = nn.Parameter(torch.randn(num_mixtures, key_channels) * key_channels**-0.5)
+        self.norm = norm or nn.Identity()
+
+    def attend(self, query: Tensor, keys: KeyTokens) -> Tensor:
+        """[B, Nq, Dk] and tokens [B, Nk, C] -> [B, Nq, C]."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, keys: KeyTokens, area: Area) -> Tensor:
+        """[B, C, H, W], the tokens that it looks at, and the images' area on the map -> [B, C, H, W]."""
+        queries = self.query(features.permute(0, 2, 3, 1))
+        out = self.attend(queries.flatten(1, 2), keys)
+        return area.normalise(self.norm, out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2))

@@ -1,0 +1,177 @@
+"""The Feature Pyramid Transformer against the paper's formulas, and what a pyramid may look like."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
+
+group_norm = partial(nn.GroupNorm, 4)
+WHOLE = Area(None, None)
+
+
+def pyramid(height, width, *, levels=3, channels=8, batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    maps = OrderedDict()
+    for i in range(levels):
+        h, w = -(-height // 2**i), -(-width // 2**i)
+        maps[f"p{i + 2}"] = torch.randn(batch, channels, h, w, generator=generator)
+    return maps
+
+
+def build(**settings):
+    torch.manual_seed(0)
+    defaults = {"in_channels": 8, "num_levels": 3, "key_channels": 8, "norm": group_norm, "dropblock_keep_prob": 1.0}
+    return FeaturePyramidTransformer(**(defaults | settings))
+
+
+def attend(q, k, v, mixture, *, euclidean):
+    """Section 2 of the paper's mixture of softmaxes for one image, dense."""
+    parts = mixture.shape[0]
+    pi = torch.softmax(mixture @ k.mean(0), 0)
+    weights = 0
+    for n, (qn, kn) in enumerate(zip(q.chunk(parts, 1), k.chunk(parts, 1), strict=True)):
+        logits = -(qn[:, None] - kn[None]).square().sum(-1) if euclidean else qn @ kn.T
+        weights = weights + pi[n] * torch.softmax(logits * (q.shape[1] / parts) ** -0.5, 1)
+    return weights @ v
+
+
+def reference(neck, maps):
+    """Section 3 of the paper, written out for one image without padding or norm, in float64."""
+    x = [m.double() for m in maps.values()]
+    outputs = []
+    for level in range(len(x)):
+        parts = [x[level]]
+        sources = [(level, neck.selfs[str(level)], False)]
+        sources += [(c, neck.groundings[f"{level}_from_{c}"], True) for c in range(level + 1, len(x))]
+        for source, transformer, euclidean in sources:
+            q = transformer.query(x[level][0].flatten(1).T)
+            tokens = x[source][0].flatten(1).T
+            out = attend(
+                q, transformer.key(tokens), transformer.value(tokens), transformer.mixture, euclidean=euclidean
+            )
+            parts.append(out.T.reshape(x[level].shape))
+        for fine in range(level):
+            rt = neck.renderings[f"{level}_from_{fine}"]
+            weighted = x[level] * x[fine].mean((2, 3), keepdim=True)
+            down = x[fine]
+            for step in rt.downsamples:
+                down = step.conv(down)
+            parts.append(rt.refine.conv(rt.attended.conv(weighted) + down))
+        outputs.append(neck.fusions[level].conv(torch.cat(parts, 1)))
+    return outputs
+
+
+@pytest.mark.parametrize("size", [(16, 24), (13, 9)])
+def test_equals_the_papers_formulas(size):
+    neck = build(norm=None, max_keys=0)
+    maps = pyramid(*size, batch=1)
+    out = neck(maps)
+    expected = reference(neck.double(), maps)
+    for y, reference_y, x in zip(out.values(), expected, maps.values(), strict=True):
+        assert y.shape == x.shape
+        assert (y - reference_y).abs().max() <= 1e-4 * reference_y.abs().max()
+
+
+@pytest.mark.parametrize("interactions", [(), ("self",), ("grounding",), ("rendering",), ("self", "rendering")])
+def test_subsets_and_gradients_reach_every_parameter(interactions):
+    neck = build(interactions=interactions)
+    out = neck(pyramid(16, 20))
+    sum((y * torch.randn_like(y)).sum() for y in out.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in neck.parameters())
+    assert bool(neck.selfs) == ("self" in interactions)
+
+
+def test_all_parameters_of_the_whole_get_gradients():
+    neck = build(dropblock_keep_prob=0.9)
+    out = neck(pyramid(33, 47, batch=1))
+    sum((y * torch.randn_like(y)).sum() for y in out.values()).backward()
+    dead = [name for name, p in neck.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+    assert dead == []
+
+
+def test_local_grounding_and_levels_of_one_size():
+    neck = build(local_window=3, level_strides=(1, 1))
+    maps = OrderedDict((name, torch.randn(1, 8, 9, 7)) for name in ("a", "b", "c"))
+    out = neck(maps)
+    assert [tuple(y.shape) for y in out.values()] == [(1, 8, 9, 7)] * 3
+    uneven = build(local_window=5)(pyramid(13, 10))
+    assert tuple(uneven["p2"].shape) == (2, 8, 13, 10)
+
+
+@pytest.mark.parametrize("max_keys", [0, 12])
+def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(max_keys):
+    neck = build(max_keys=max_keys).eval()
+    small, large = pyramid(8, 12, batch=1, seed=1), pyramid(16, 24, batch=1, seed=2)
+    batch = OrderedDict()
+    for name in small:
+        height, width = large[name].shape[-2:]
+        padding = (0, width - small[name].shape[-1], 0, height - small[name].shape[-2])
+        batch[name] = torch.cat([F.pad(small[name], padding, value=7.0), large[name]])
+    together = neck(batch, sizes_hw=[(32, 48), (64, 96)], padded_hw=(64, 96))
+    alone, other = neck(small), neck(large)
+    for name, y in alone.items():
+        h, w = y.shape[-2:]
+        assert torch.allclose(together[name][:1, :, :h, :w], y, rtol=1e-4, atol=1e-5)
+        assert together[name][:1, :, h:].abs().sum() == 0
+        assert torch.allclose(together[name][1:], other[name], rtol=1e-4, atol=1e-5)
+
+
+def test_pooled_keys_keep_the_aspect_ratio_and_the_limit():
+    assert pooled_size(200, 272, 0) == (200, 272)
+    assert pooled_size(10, 12, 400) == (10, 12)
+    for height, width, limit in [
+        (200, 272, 1024),
+        (60, 80, 400),
+        (1, 900, 100),
+        (900, 1, 100),
+        (5, 5, 1),
+        (7, 300, 64),
+    ]:
+        rows, columns = pooled_size(height, width, limit)
+        assert 1 <= rows <= height
+        assert 1 <= columns <= width
+        assert 0.5 * limit <= rows * columns <= limit
+    rows, columns = pooled_size(200, 272, 1024)
+    assert columns / rows == pytest.approx(1.36, abs=0.1)
+
+
+def test_tokens_of_a_padded_map_are_those_of_the_image_alone():
+    x = torch.randn(2, 3, 8, 8)
+    keys = key_tokens(x, [(4, 6), (8, 8)], max_keys=16)
+    assert keys.padding is not None
+    first = keys.tokens[0, ~keys.padding[0]]
+    assert torch.allclose(first, key_tokens(x[:1, :, :4, :6], None, 16).tokens[0])
+    assert keys.padding[1].sum() == 0
+
+
+def test_channels_last_stays_and_half_precision_runs():
+    neck = build().to(memory_format=torch.channels_last)
+    maps = OrderedDict((k, v.to(memory_format=torch.channels_last)) for k, v in pyramid(16, 16).items())
+    assert all(y.is_contiguous(memory_format=torch.channels_last) for y in neck(maps).values())
+    full = neck.eval()(maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = neck(maps)
+    for name, y in full.items():
+        assert (half[name].float() - y).abs().mean() < 0.05 * y.abs().mean()
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="unknown interactions \\['render'\\]"):
+        build(interactions=("render",))
+    with pytest.raises(ValueError, match="num_levels is 1"):
+        build(num_levels=1)
+    with pytest.raises(ValueError, match="level_strides is \\(4, 2\\)"):
+        build(level_strides=(4, 2))
+    with pytest.raises(ValueError, match="2 levels, this neck was built for 3"):
+        build()(pyramid(8, 8, levels=2))
+    with pytest.raises(ValueError, match="do not describe a batch of 2"):
+        build()(pyramid(8, 8), sizes_hw=[(4, 4)], padded_hw=(8, 8))
