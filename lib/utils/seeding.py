@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,3 +42,13 @@ def set_rng_state(state: dict[str, Any]) -> None:
     cuda = state.get("cuda", [])
     if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(cuda)
+
+
+@contextmanager
+def preserve_rng_state() -> Iterator[None]:
+    """Leave the generators after the block as they were before it."""
+    state = get_rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(state)

@@ -1,0 +1,64 @@
+"""One update of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from fpt.dataloaders.collate import Batch
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss is NaN or infinite; the message names the losses and the pictures of the batch."""
+
+
+def backward_batch(
+    model: nn.Module, batch: Batch, *, amp_dtype: torch.dtype | None, device: torch.device, share: float = 1.0
+) -> dict[str, float]:
+    """Add the gradients of one batch, times `share`, to those of the parameters.
+
+    Args:
+        model: returns a dict of scalar, already weighted losses for (images, targets).
+        batch: lies on `device`.
+        amp_dtype: type of autocast, None = off.
+        device: where the model lies.
+        share: 1 / number of batches in the update, so that the gradient is their mean.
+
+    Returns:
+        The losses, and their sum as `loss`.
+
+    Raises:
+        NonFiniteLossError: before any gradient of the batch is added.
+    """
+    with torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
+        losses: dict[str, Tensor] = model(batch.images, batch.targets)
+    total = torch.stack([loss.float() for loss in losses.values()]).sum()
+    values = to_floats({**losses, "loss": total})
+    wrong = {name: value for name, value in values.items() if value - value != 0}
+    if wrong:
+        listing = ", ".join(f"{name} = {value}" for name, value in wrong.items())
+        raise NonFiniteLossError(
+            f"{listing} on the pictures with image ids {list(batch.image_ids)}; the weights were not changed by this "
+            "batch. Lower SOLVER.BASE_LR (--lr), lengthen SOLVER.WARM_UP_ITERS or set SOLVER.CLIP_GRAD_NORM"
+        )
+    (total * share).backward()
+    return values
+
+
+def to_floats(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars of the device as Python numbers, in one transfer."""
+    numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+    return dict(zip(values, numbers, strict=True))
+
+
+def apply_gradients(
+    parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, *, clip_norm: float
+) -> Tensor | None:
+    """Clip the gradients to `clip_norm` (0 = off) and update; returns their norm before clipping, if it was taken."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm) if clip_norm > 0 else None
+    optimizer.step()
+    return norm
