@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fpt.core.check import check_cfg
@@ -12,7 +12,7 @@ from fpt.core.merge import flatten_options, merge, read_pairs, read_yaml
 from fpt.core.option import Group, Option
 from fpt.utils.errors import UserError
 
-__all__ = ["check_cfg", "get_cfg", "load_cfg", "resolve_data_path", "resolve_weights_path"]
+__all__ = ["check_cfg", "get_cfg", "load_cfg", "resolve_data_path", "resolve_weights_path", "with_absolute_paths"]
 
 
 def get_cfg() -> CfgNode:
@@ -64,6 +64,28 @@ def resolve_weights_path(cfg: CfgNode, path: str) -> Path:
     """
     places = [Path(), Path(cfg.DATA_DIR).expanduser(), cfg.cfg_dir]
     return _find(path, places, "put it at one of these places")
+
+
+def with_absolute_paths(cfg: CfgNode) -> CfgNode:
+    """A frozen copy whose paths mean the same from any folder: what a run folder keeps.
+
+    Paths that lead nowhere stay as they are, so that the message about them names what the user wrote.
+    """
+    copy = cfg.clone()
+    for name, entry in cfg.DATASETS.items():
+        for key, path in entry.items():
+            copy.DATASETS[name][key] = _absolute(resolve_data_path, cfg, path)
+    weights = cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS
+    copy.RESNETS.IMAGENET_PRETRAINED_WEIGHTS = _absolute(resolve_weights_path, cfg, weights)
+    copy.DATA_DIR = str(Path(cfg.DATA_DIR).expanduser().resolve())
+    return copy.freeze()
+
+
+def _absolute(resolve: Callable[[CfgNode, str], Path], cfg: CfgNode, path: str) -> str:
+    try:
+        return str(resolve(cfg, path).resolve()) if path else path
+    except UserError:
+        return path
 
 
 def _find(path: str, folders: Sequence[Path | None], advice: str) -> Path:

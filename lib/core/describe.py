@@ -1,0 +1,59 @@
+"""The options as a page of documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fpt.core.defaults import OPTIONS
+from fpt.core.merge import flatten_options
+from fpt.core.option import Group, Option
+
+_HEAD = """\
+# Options
+
+This page is written by `make docs` from `lib/core/defaults`; change the options there.
+
+Values come from the defaults below, then from the yaml file (`--cfg`), then from `--set KEY VALUE ...`. An unknown key
+is an error that names the nearest known one; `lib/core/legacy_keys.py` lists what becomes of the keys of older
+Detectron-style files. Where such a file leaves a key out, the default below counts. Defaults that aren't those of
+Detectron.pytorch: everything that switches on Faster R-CNN with a pyramid (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`,
+`RPN.RPN_ON`, the body and the heads), RoIAlign everywhere with its resolutions and samples, `TRAIN.BATCH_SIZE_PER_IM`,
+the numbers of proposals, `SOLVER.LR_POLICY`, `MRCNN.DILATION` and `VIS_TH`.
+"""
+
+
+def describe_options() -> str:
+    """Every option in markdown tables, one a group: key, default, meaning, legal values."""
+    general: Group = {key: item for key, item in OPTIONS.items() if isinstance(item, Option)}
+    groups = {key: item for key, item in OPTIONS.items() if not isinstance(item, Option)}
+    sections = [_table("General", general, "")]
+    sections += [_table(name, group, f"{name}.") for name, group in groups.items()]
+    return "\n".join([_HEAD, *sections])
+
+
+def _table(title: str, group: Group, prefix: str) -> str:
+    rows = [
+        f"| `{key}` | {_code(option.default)} | {_cell(option.doc)} | {_legal(option)} |"
+        for key, option in flatten_options(group, prefix)
+    ]
+    return "\n".join([f"## {title}", "", "| Key | Default | Meaning | Legal |", "|---|---|---|---|", *rows, ""])
+
+
+def _legal(option: Option) -> str:
+    if option.choices is not None:
+        return ", ".join(_code(choice) for choice in option.choices)
+    if option.low is not None and option.high is not None:
+        return f"{option.low:g} to {option.high:g}"
+    if option.low is not None:
+        return f"at least {option.low:g}"
+    if option.high is not None:
+        return f"at most {option.high:g}"
+    return {bool: "True, False", str: "text", dict: "groups"}.get(type(option.default), "any")
+
+
+def _code(value: Any) -> str:
+    return f"`{value!r}`" if value != "" else "`''`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
