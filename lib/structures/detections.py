@@ -1,0 +1,60 @@
+"""What was found in one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The objects found in one picture, in the pixels of the original picture.
+
+    Attributes:
+        image_id: id of the picture in its data set.
+        size_hw: height and width of the original picture.
+        boxes: float32 [D, 4] x1, y1, x2, y2; a pixel covers [x, x + 1).
+        labels: int64 [D], 1..C-1; label i + 1 is the i-th class of the data set.
+        scores: float32 [D], 0..1.
+        rles: compressed RLE of each mask, {"size": [h, w], "counts": str}; None without masks.
+    """
+
+    image_id: int
+    size_hw: tuple[int, int]
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    rles: list[dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes.shape != (count, 4) or self.labels.shape != (count,):
+            raise ValueError(
+                f"detections of picture {self.image_id}: boxes {self.boxes.shape}, labels {self.labels.shape} "
+                f"and scores {self.scores.shape} do not fit; expected [D, 4], [D] and [D]"
+            )
+        if self.rles is not None and len(self.rles) != count:
+            raise ValueError(f"detections of picture {self.image_id}: {len(self.rles)} masks for {count} boxes")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def empty(cls, image_id: int, size_hw: tuple[int, int], *, with_masks: bool = False) -> Detections:
+        """Nothing found."""
+        boxes, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        return cls(image_id, size_hw, boxes, labels, np.zeros(0, np.float32), [] if with_masks else None)
+
+    def select(self, indices: np.ndarray) -> Detections:
+        """Some of them, in the order of `indices` (int [K])."""
+        rles = None if self.rles is None else [self.rles[index] for index in indices.tolist()]
+        return Detections(
+            self.image_id, self.size_hw, self.boxes[indices], self.labels[indices], self.scores[indices], rles
+        )
+
+    def above(self, score_threshold: float) -> Detections:
+        """Those whose score reaches the threshold, highest score first."""
+        order = np.argsort(-self.scores, kind="stable")
+        return self.select(order[self.scores[order] >= score_threshold])
