@@ -1,0 +1,121 @@
+"""Data sets and loaders from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fpt.core.config import resolve_data_path
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.catalog import find_dataset
+from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import ConcatPictures
+from fpt.dataloaders.loader import PictureLoader
+from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
+from fpt.dataloaders.transforms import ResizeAndFlip
+from fpt.utils.errors import UserError
+
+_DEBUG_PICTURES = 32
+
+
+def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
+    """Sizes and mirroring of training or of evaluation."""
+    if is_train:
+        flip_probability = 0.5 if cfg.TRAIN.USE_FLIPPED else 0.0
+        return ResizeAndFlip(tuple(cfg.TRAIN.SCALES), cfg.TRAIN.MAX_SIZE, flip_probability)
+    return ResizeAndFlip((cfg.TEST.SCALE,), cfg.TEST.MAX_SIZE)
+
+
+def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) -> CocoDataset:
+    """A data set by name: declared in DATASETS, or built in.
+
+    Args:
+        cfg: the configuration.
+        name: name of the data set.
+        is_train: with targets, drawn sizes and mirroring; else pictures alone at the test size.
+        with_masks: targets hold masks.
+
+    Raises:
+        UserError: unknown name, missing or wrong files.
+    """
+    files = find_dataset(name, cfg.DATASETS)
+    try:
+        ann_file, image_dir = (resolve_data_path(cfg, path) for path in (files.ann_file, files.image_dir))
+    except UserError as error:
+        raise UserError(f"data set {name}: {error}") from None
+    return CocoDataset(
+        name=name,
+        ann_file=ann_file,
+        image_dir=image_dir,
+        transform=build_transform(cfg, is_train=is_train),
+        with_targets=is_train,
+        with_masks=with_masks,
+        min_area=cfg.TRAIN.GT_MIN_AREA if is_train else -1.0,
+        limit=_DEBUG_PICTURES if cfg.DEBUG else None,
+    )
+
+
+def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ConcatPictures:
+    """All of TRAIN.DATASETS as one.
+
+    Raises:
+        UserError: none is named, their classes differ, or they hold no object.
+    """
+    names = tuple(names if names is not None else cfg.TRAIN.DATASETS)
+    if not names:
+        raise UserError("TRAIN.DATASETS names no data set; set it, or give --dataset")
+    parts = [build_dataset(cfg, name, is_train=True, with_masks=cfg.MODEL.MASK_ON) for name in names]
+    dataset = ConcatPictures(parts)
+    if not dataset.num_objects:
+        raise UserError(f"TRAIN.DATASETS {', '.join(names)}: there is no annotated object to learn from")
+    return dataset
+
+
+def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start_batch: int = 0) -> PictureLoader:
+    """Endless loader over TRAIN.DATASETS; its ``dataset`` has the classes.
+
+    Args:
+        cfg: the configuration.
+        batch_size: pictures in a batch.
+        num_workers: worker processes.
+        start_batch: number of the first batch, for a run that goes on.
+    """
+    dataset = build_train_dataset(cfg)
+    is_wide = dataset.is_wide if cfg.TRAIN.ASPECT_GROUPING else np.zeros(len(dataset), dtype=bool)
+    sampler = TrainBatchSampler(is_wide=is_wide, batch_size=batch_size, seed=cfg.RNG_SEED, start_batch=start_batch)
+    return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
+
+
+def build_test_loader(
+    cfg: CfgNode,
+    dataset: CocoDataset,
+    *,
+    batch_size: int,
+    num_workers: int,
+    index_range: tuple[int, int] | None = None,
+) -> PictureLoader:
+    """Loader over a data set in order.
+
+    Args:
+        cfg: the configuration.
+        dataset: made by build_dataset with is_train=False.
+        batch_size: pictures in a batch.
+        num_workers: worker processes.
+        index_range: first index and the one after the last; None = all.
+
+    Raises:
+        UserError: the range does not lie in the data set.
+    """
+    start, end = index_range if index_range is not None else (0, len(dataset))
+    if not 0 <= start < end <= len(dataset):
+        raise UserError(
+            f"range {start} {end} of data set {dataset.name}: it needs 0 <= START < END <= {len(dataset)}, its pictures"
+        )
+    sampler = RangeBatchSampler(start=start, end=end, batch_size=batch_size)
+    return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
+
+
+def _pins_memory(cfg: CfgNode) -> bool:
+    return cfg.DEVICE != "cpu" and torch.cuda.is_available()

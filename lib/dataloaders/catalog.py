@@ -1,0 +1,116 @@
+"""Data sets known by name, and the names that ``--dataset`` takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fpt.utils.errors import UserError
+
+_DECLARE = (
+    "declare others in the yaml file: DATASETS: {my_train: {IMAGE_DIR: folder of pictures, ANN_FILE: COCO-format json}}"
+)
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """Where a data set lies; relative paths count from DATA_DIR.
+
+    Args:
+        name: its name.
+        image_dir: folder of the pictures.
+        ann_file: COCO-format annotation file.
+    """
+
+    name: str
+    image_dir: str
+    ann_file: str
+
+
+def _coco(name: str, images: str, annotations: str) -> DatasetFiles:
+    return DatasetFiles(name, f"coco/images/{images}", f"coco/annotations/{annotations}.json")
+
+
+_BUILT_IN = {
+    files.name: files
+    for files in (
+        _coco("coco_2014_train", "train2014", "instances_train2014"),
+        _coco("coco_2014_val", "val2014", "instances_val2014"),
+        _coco("coco_2014_minival", "val2014", "instances_minival2014"),
+        _coco("coco_2014_valminusminival", "val2014", "instances_valminusminival2014"),
+        _coco("coco_2017_train", "train2017", "instances_train2017"),
+        _coco("coco_2017_val", "val2017", "instances_val2017"),
+        _coco("coco_2017_test", "test2017", "image_info_test2017"),
+        _coco("coco_2017_test-dev", "test2017", "image_info_test-dev2017"),
+        _coco("keypoints_coco_2014_train", "train2014", "person_keypoints_train2014"),
+        _coco("keypoints_coco_2014_val", "val2014", "person_keypoints_val2014"),
+        _coco("keypoints_coco_2017_train", "train2017", "person_keypoints_train2017"),
+        _coco("keypoints_coco_2017_val", "val2017", "person_keypoints_val2017"),
+    )
+}
+
+_PAIRS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "coco": (("coco_2017_train",), ("coco_2017_val",)),
+    "coco2017": (("coco_2017_train",), ("coco_2017_val",)),
+    "coco2014": (("coco_2014_train",), ("coco_2014_val",)),
+    "keypoints_coco2017": (("keypoints_coco_2017_train",), ("keypoints_coco_2017_val",)),
+}
+
+COCO_CLASSES: tuple[str, ...] = tuple(
+    """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,
+bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,
+snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,
+knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,
+dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,
+vase,scissors,teddy bear,hair drier,toothbrush""".replace("\n", "").split(",")
+)
+"""The 80 classes of COCO detection, in the order of their ids: for inference without an annotation file."""
+
+
+def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> DatasetFiles:
+    """Files of a data set that the configuration declares (``declared`` is its DATASETS) or that is built in.
+
+    Raises:
+        UserError: the name is unknown, or its declaration lacks a key or has a key too many.
+    """
+    if name not in declared:
+        if name in _BUILT_IN:
+            return _BUILT_IN[name]
+        raise UserError(_unknown(name, [*declared, *_BUILT_IN]))
+    entry = declared[name]
+    keys = ("IMAGE_DIR", "ANN_FILE")
+    if not isinstance(entry, Mapping) or set(entry) != set(keys):
+        found = sorted(entry) if isinstance(entry, Mapping) else repr(entry)
+        raise UserError(f"DATASETS.{name} has {found}; it needs exactly the keys {' and '.join(keys)}")
+    for key in keys:
+        if not isinstance(entry[key], str) or not entry[key]:
+            raise UserError(f"DATASETS.{name}.{key} is {entry[key]!r}; it must be a path")
+    return DatasetFiles(name, entry["IMAGE_DIR"], entry["ANN_FILE"])
+
+
+def dataset_names(name: str, declared: Mapping[str, Any] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names for TRAIN.DATASETS and TEST.DATASETS that a value of ``--dataset`` means.
+
+    A value is a family (coco2017, keypoints_coco2017, or NAME where NAME_train and NAME_val are declared) or a single
+    data set, which then serves both.
+
+    Raises:
+        UserError: the name is unknown; the message names the nearest and all others.
+    """
+    declared = declared or {}
+    if name in _PAIRS:
+        return _PAIRS[name]
+    if name in declared or name in _BUILT_IN:
+        return (name,), (name,)
+    if f"{name}_train" in declared and f"{name}_val" in declared:
+        return (f"{name}_train",), (f"{name}_val",)
+    families = [item[: -len("_train")] for item in declared if item.endswith("_train")]
+    raise UserError(_unknown(name, [*declared, *families, *_PAIRS, *_BUILT_IN]))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    return f"unknown data set {name!r}{hint} known are {', '.join(known)}; {_DECLARE}"

@@ -1,0 +1,65 @@
+"""A batch: the samples of several pictures side by side, unpadded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fpt.dataloaders.coco import LoadFailure, Sample
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of any sizes; the model pads.
+
+    Args:
+        images: uint8 [3, H, W] RGB each.
+        targets: one dict a picture (boxes, labels, masks, crowd_boxes), or None without annotations.
+        image_ids: ids in the annotation file.
+        sizes_hw: original heights and widths.
+        scales: input / original size.
+    """
+
+    images: list[Tensor]
+    targets: list[dict[str, Tensor]] | None
+    image_ids: list[int]
+    sizes_hw: list[tuple[int, int]]
+    scales: list[float]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device; copies from pinned memory run beside the computation."""
+        targets = None
+        if self.targets is not None:
+            targets = [{key: value.to(device, non_blocking=True) for key, value in t.items()} for t in self.targets]
+        images = [image.to(device, non_blocking=True) for image in self.images]
+        return replace(self, images=images, targets=targets)
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory."""
+        targets = None
+        if self.targets is not None:
+            targets = [{key: value.pin_memory() for key, value in target.items()} for target in self.targets]
+        return replace(self, images=[image.pin_memory() for image in self.images], targets=targets)
+
+
+def collate(samples: Sequence[Sample | LoadFailure]) -> Batch | LoadFailure:
+    """Put samples side by side; if any picture could not be loaded, the first failure."""
+    loaded: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, LoadFailure):
+            return sample
+        loaded.append(sample)
+    has_targets = all("target" in sample for sample in loaded)
+    return Batch(
+        images=[sample["image"] for sample in loaded],
+        targets=[sample["target"] for sample in loaded] if has_targets else None,
+        image_ids=[sample["image_id"] for sample in loaded],
+        sizes_hw=[sample["size_hw"] for sample in loaded],
+        scales=[sample["scale"] for sample in loaded],
+    )

@@ -1,0 +1,68 @@
+"""Several data sets of the same classes as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fpt.dataloaders.coco import CocoDataset, Key, PictureDataset, Sample
+from fpt.utils.errors import UserError
+
+
+class ConcatPictures(PictureDataset):
+    """Data sets one after the other.
+
+    Args:
+        datasets: one or more with the same class names in the same order.
+
+    Raises:
+        UserError: the classes differ.
+    """
+
+    def __init__(self, datasets: Sequence[CocoDataset]) -> None:
+        first = datasets[0]
+        for other in datasets[1:]:
+            if other.class_names != first.class_names:
+                differing = sorted(set(first.class_names) ^ set(other.class_names)) or "their order"
+                raise UserError(
+                    f"data sets {first.name} and {other.name} cannot be trained together: their classes differ in "
+                    f"{differing}; give both annotation files the same categories"
+                )
+        self.datasets = tuple(datasets)
+        self._starts = np.cumsum([0, *(len(dataset) for dataset in datasets)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, without background."""
+        return self.datasets[0].class_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Ids of the classes in the first annotation file."""
+        return self.datasets[0].category_ids
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return self.datasets[0].num_classes
+
+    @property
+    def is_wide(self) -> np.ndarray:
+        """bool [len]: whether a picture is wider than high."""
+        return np.concatenate([dataset.is_wide for dataset in self.datasets])
+
+    @property
+    def num_objects(self) -> int:
+        """Objects in all pictures."""
+        return sum(dataset.num_objects for dataset in self.datasets)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """The sample of a key whose index counts through all data sets."""
+        index, seed = key if isinstance(key, tuple) else (key, None)
+        which = int(np.searchsorted(self._starts, index, side="right")) - 1
+        inner = index - int(self._starts[which])
+        return self.datasets[which][inner if seed is None else (inner, seed)]

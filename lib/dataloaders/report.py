@@ -1,0 +1,100 @@
+"""What is wrong with a data set, all of it at once, and what is done about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_EXAMPLES = 5
+
+
+@dataclass
+class Finding:
+    """One kind of fault.
+
+    Args:
+        kind: what is wrong.
+        action: what is done about it.
+        is_fatal: whether the data set cannot be used like this.
+        count: how often.
+        examples: the first few, by name or id.
+    """
+
+    kind: str
+    action: str
+    is_fatal: bool
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """The fault as one line of text."""
+        examples = ", ".join(self.examples)
+        more = f" and {self.count - len(self.examples)} more" if self.count > len(self.examples) else ""
+        return f"{'ERROR' if self.is_fatal else 'note '} {self.count} x {self.kind}: {self.action} [{examples}{more}]"
+
+
+@dataclass
+class DatasetReport:
+    """All faults of one annotation file and its pictures.
+
+    Args:
+        source: the annotation file.
+        num_images: pictures in it.
+        num_annotations: annotations in it, before any was dropped.
+        num_empty_images: pictures without a single object.
+        findings: the faults.
+    """
+
+    source: str
+    num_images: int = 0
+    num_annotations: int = 0
+    num_empty_images: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: str, action: str, example: str, *, is_fatal: bool = False, count: int = 1) -> None:
+        """Count one more fault of a kind; only the first few examples are kept."""
+        for finding in self.findings:
+            if finding.kind == kind:
+                break
+        else:
+            finding = Finding(kind, action, is_fatal)
+            self.findings.append(finding)
+        finding.count += count
+        if len(finding.examples) < MAX_EXAMPLES:
+            finding.examples.append(example)
+
+    def add_all(self, kind: str, action: str, examples: list[str], *, is_fatal: bool = False) -> None:
+        """Count a list of faults of one kind."""
+        for example in examples[:MAX_EXAMPLES]:
+            self.add(kind, action, example, is_fatal=is_fatal)
+        if len(examples) > MAX_EXAMPLES:
+            self.add(kind, action, "", is_fatal=is_fatal, count=len(examples) - MAX_EXAMPLES)
+
+    @property
+    def has_fatal(self) -> bool:
+        """Whether any fault forbids the use of the data set."""
+        return any(finding.is_fatal for finding in self.findings)
+
+    def text(self) -> str:
+        """One readable block: a head line, then a line for each kind of fault, fatal ones first."""
+        head = (
+            f"{self.source}: {self.num_images} pictures ({self.num_empty_images} without objects, kept as background), "
+            f"{self.num_annotations} annotations"
+        )
+        ordered = sorted(self.findings, key=lambda finding: not finding.is_fatal)
+        return "\n".join([head, *(f"  {finding.line()}" for finding in ordered)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for json."""
+        return {
+            "source": self.source,
+            "num_images": self.num_images,
+            "num_annotations": self.num_annotations,
+            "num_empty_images": self.num_empty_images,
+            "findings": [vars(finding) for finding in self.findings],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DatasetReport:
+        """Inverse of to_dict."""
+        return cls(**{**values, "findings": [Finding(**finding) for finding in values["findings"]]})
