@@ -14,7 +14,7 @@ TEST: Group = {
     "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
     "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals a level kept before NMS.", low=1),
     "RPN_POST_NMS_TOP_N": Option(1000, "Proposals a picture kept after NMS.", low=1),
-    "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in original pixels, are dropped.", low=0),
+    "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
     "EVALUATOR": Option(
         "auto",
         "COCO evaluator; auto = hotcoco when it is installed, else pycocotools (the same numbers, slower).",

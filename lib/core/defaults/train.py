@@ -33,7 +33,7 @@ TRAIN: Group = {
     "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
     "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals a level kept before NMS.", low=1),
     "RPN_POST_NMS_TOP_N": Option(2000, "Proposals a picture kept after NMS.", low=1),
-    "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in original pixels, are dropped.", low=0),
+    "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
     "FREEZE_CONV_BODY": Option(False, "Train no parameter of the body."),
     "SNAPSHOT_ITERS": Option(20000, "Steps between checkpoints.", low=1),
     "EVAL_PERIOD": Option(

@@ -1,0 +1,97 @@
+"""Two-stage detector: compose the parts, and run them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fpt.modeling.checks import check_images, check_targets
+from fpt.modeling.normalizer import ImageNormalizer
+from fpt.modeling.roi_heads.roi_heads import RoIHeads
+from fpt.modeling.rpn.rpn import RegionProposalNetwork
+from fpt.structures.image_list import ImageList, padded_size
+
+
+class GeneralizedRCNN(nn.Module):
+    """Faster and Mask R-CNN on any body and neck.
+
+    Args:
+        normalizer: list of pictures -> padded batch.
+        body: batch [N, 3, H, W] -> maps by name.
+        neck: ``neck(maps, sizes_hw=, padded_hw=)`` -> maps by name, all of ``neck.out_channels``.
+        rpn: maps -> proposals.
+        roi_heads: maps and proposals -> losses or detections.
+        num_classes: background included.
+    """
+
+    def __init__(
+        self,
+        *,
+        normalizer: ImageNormalizer,
+        body: nn.Module,
+        neck: nn.Module,
+        rpn: RegionProposalNetwork,
+        roi_heads: RoIHeads,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.body = body
+        self.neck = neck
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+        self.num_classes = num_classes
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model predicts masks."""
+        return self.roi_heads.mask_branch is not None
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Losses in training mode, detections in evaluation mode.
+
+        Args:
+            images: [3, h, w] each, of any sizes, RGB, 0..255, uint8 or float.
+            targets: while training, for each picture ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N] from 1,
+                ``crowd_boxes`` float32 [K, 4] (may be left out) and with a mask head ``masks`` uint8 [N, S, S], each in the
+                frame of its box. N may be 0.
+
+        Returns:
+            Training: ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, ``loss_mask``: weighted scalars.
+            Evaluation: for each picture, best first, ``boxes`` float32 [D, 4] in input pixels, ``labels`` int64 [D],
+            ``scores`` float32 [D] and with a mask head ``masks`` float32 [D, M, M], probabilities in the frame of the box.
+
+        Raises:
+            UserError: pictures or targets are malformed.
+        """
+        check_images(images)
+        if not self.training:
+            return self._detect(images)
+        checked = check_targets(
+            targets, num_images=len(images), num_classes=self.num_classes, needs_masks=self.has_masks
+        )
+        batch = self.normalizer(images)
+        features = self._features(batch)
+        proposals, losses = self.rpn(features, sizes_hw=batch.sizes_hw, targets=checked)
+        return {**losses, **self.roi_heads.losses(features, proposals, checked)}
+
+    def _features(self, batch: ImageList) -> dict[str, Tensor]:
+        return self.neck(self.body(batch.tensor), sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
+
+    def _detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Pictures of one padded size run as one batch, so that no picture's result depends on its companions."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            size = padded_size([(image.shape[-2], image.shape[-1])], self.normalizer.divisor)
+            groups.setdefault(size, []).append(index)
+        detections: dict[int, dict[str, Tensor]] = {}
+        for members in groups.values():
+            batch = self.normalizer([images[index] for index in members])
+            features = self._features(batch)
+            proposals, _ = self.rpn(features, sizes_hw=batch.sizes_hw)
+            found = self.roi_heads.detect(features, proposals, sizes_hw=batch.sizes_hw)
+            detections.update(zip(members, found, strict=True))
+        return [detections[index] for index in range(len(images))]

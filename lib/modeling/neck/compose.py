@@ -1,0 +1,47 @@
+"""The whole neck: base pyramid, transformer, and the level that the RPN alone looks at."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PyramidNeck(nn.Module):
+    """Base pyramid, then the Feature Pyramid Transformer if there is one, then P6.
+
+    Args:
+        pyramid: maps of the body by name -> maps of one width, same names and sizes.
+        transformer: FPT on them, or None.
+        has_p6: add ``p6``, the stride-2 max-pool of the coarsest level.
+    """
+
+    def __init__(self, *, pyramid: nn.Module, transformer: nn.Module | None = None, has_p6: bool = True) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.transformer = transformer
+        self.has_p6 = has_p6
+        self.out_channels = (transformer or pyramid).out_channels
+
+    def forward(
+        self,
+        features: OrderedDict[str, Tensor],
+        *,
+        sizes_hw: Sequence[tuple[int, int]] | None = None,
+        padded_hw: tuple[int, int] | None = None,
+    ) -> OrderedDict[str, Tensor]:
+        """Maps of the body, finest first -> maps [N, out_channels, H_l, W_l] by the same names, and ``p6``.
+
+        Args:
+            sizes_hw: of each picture without padding; None where there is none.
+            padded_hw: of the batch.
+        """
+        maps = self.pyramid(features)
+        if self.transformer is not None:
+            maps = self.transformer(maps, sizes_hw=sizes_hw, padded_hw=padded_hw)
+        if self.has_p6:
+            coarsest = next(reversed(maps.values()))
+            maps = OrderedDict([*maps.items(), ("p6", F.max_pool2d(coarsest, 1, stride=2))])
+        return maps

@@ -1,0 +1,77 @@
+"""Losses of the box and mask heads; each is zero, and still part of the graph, where there is nothing to learn from."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fpt.layers.roi_align import roi_align
+
+
+def box_losses(
+    logits: Tensor, offsets: Tensor, *, labels: Tensor, foreground: Tensor, regression: Tensor
+) -> dict[str, Tensor]:
+    """Fast R-CNN's losses.
+
+    Args:
+        logits: float32 [R, num_classes].
+        offsets: float32 [R, num_classes or 1, 4].
+        labels: int64 [R], 0 = background.
+        foreground: int64 [F], the RoIs with an object.
+        regression: float32 [F, 4], the offsets to their objects.
+
+    Returns:
+        ``loss_cls``: cross entropy, mean over the RoIs. ``loss_bbox``: smooth L1 (beta 1) of the foreground, summed, over
+        the number of all RoIs.
+    """
+    count = max(labels.numel(), 1)
+    of_class = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
+    loss_bbox = F.smooth_l1_loss(offsets[foreground, of_class], regression, beta=1.0, reduction="sum")
+    return {"loss_cls": F.cross_entropy(logits, labels, reduction="sum") / count, "loss_bbox": loss_bbox / count}
+
+
+@torch.no_grad()
+def mask_targets(masks: Tensor, object_boxes: Tensor, boxes: Tensor, object_index: Tensor, *, size: int) -> Tensor:
+    """Masks of objects as seen in the frame of other boxes.
+
+    Args:
+        masks: uint8 [N, S, S], each object in the frame of its own box.
+        object_boxes: [N, 4], those boxes.
+        boxes: [F, 4], the frames that are asked for.
+        object_index: int64 [F], the object in each.
+        size: side of the result.
+
+    Returns:
+        float32 [F, size, size] of 0 and 1: at least half of the cell belongs to the object; 0 outside the object's box.
+    """
+    side = masks.shape[-1]
+    if boxes.shape[0] == 0:
+        return boxes.new_zeros(0, size, size)
+    reference = object_boxes[object_index]
+    scale = side / (reference[:, 2:] - reference[:, :2])
+    corner = reference[:, :2]
+    # one ring of zeros around each mask: the sampler would repeat its border otherwise
+    frames = torch.cat([(boxes[:, :2] - corner) * scale, (boxes[:, 2:] - corner) * scale], dim=1) + 1
+    rois = torch.cat([object_index[:, None].to(frames.dtype), frames], dim=1)
+    padded = F.pad(masks.float(), (1, 1, 1, 1))[:, None]
+    ratio = max(2, -(-side // size))
+    return (roi_align(padded, rois, output_size=size, spatial_scale=1.0, sampling_ratio=ratio)[:, 0] >= 0.5).float()
+
+
+def mask_loss(logits: Tensor, *, labels: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy of the mask of each RoI's class, mean over RoIs and cells.
+
+    Args:
+        logits: float32 [F, num_classes or 1, M, M].
+        labels: int64 [F].
+        targets: float32 [F, M, M].
+    """
+    loss = F.binary_cross_entropy_with_logits(select_class(logits, labels), targets, reduction="sum")
+    return loss / max(targets.numel(), 1)
+
+
+def select_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """[F, num_classes or 1, M, M] -> [F, M, M], the mask of each label (or the only one)."""
+    of_class = labels if logits.shape[1] > 1 else torch.zeros_like(labels)
+    return logits[torch.arange(labels.numel(), device=labels.device), of_class]

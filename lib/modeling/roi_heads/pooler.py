@@ -1,0 +1,104 @@
+"""RoI features from the levels of a pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fpt.layers.roi_align import roi_align
+from fpt.structures.boxes import box_area
+
+
+def assign_levels(boxes: Tensor, *, low: int, high: int, canonical_scale: float, canonical_level: int) -> Tensor:
+    """Level of each box [R, 4] by its size (Lin et al. 2017, equation 1): int64 [R] in ``low`` .. ``high``.
+
+    A box of ``canonical_scale`` ** 2 pixels belongs to ``canonical_level``; half the side is one level finer.
+    """
+    scale = box_area(boxes).clamp(min=0).sqrt()
+    level = torch.floor(canonical_level + torch.log2(scale / canonical_scale + 1e-6))
+    return level.clamp(low, high).long()
+
+
+def with_image_index(boxes: Sequence[Tensor]) -> Tensor:
+    """Boxes [R_i, 4] of each picture -> [R, 5] of the batch, the picture's index first."""
+    indexed = [torch.cat([torch.full_like(item[:, :1], index), item], dim=1) for index, item in enumerate(boxes)]
+    return torch.cat(indexed)
+
+
+class RoIPooler(nn.Module):
+    """Pools each RoI from the level that fits its size, or from every level (adaptive feature pooling, PANet).
+
+    Args:
+        levels: names of the maps, finest first.
+        strides: pixels a cell of each.
+        output_size: side in cells of the RoI features.
+        sampling_ratio: samples a cell and axis; 0 = as many as the RoI covers cells of the map.
+        is_adaptive: pool from every level.
+        first_level: number of the finest level (its stride is 2 ** number).
+        canonical_scale, canonical_level: side in pixels of the RoIs that belong to this level.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Sequence[str],
+        strides: Sequence[int],
+        output_size: int,
+        sampling_ratio: int = 2,
+        is_adaptive: bool = False,
+        first_level: int = 2,
+        canonical_scale: float = 224,
+        canonical_level: int = 4,
+    ) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.strides = tuple(strides)
+        self.output_size = output_size
+        self.sampling_ratio = sampling_ratio
+        self.is_adaptive = is_adaptive
+        self.first_level = first_level
+        self.canonical_scale = canonical_scale
+        self.canonical_level = canonical_level
+
+    @property
+    def num_outputs(self) -> int:
+        """Tensors that ``forward`` returns."""
+        return len(self.levels) if self.is_adaptive else 1
+
+    def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> list[Tensor]:
+        """Features of all RoIs of a batch.
+
+        Args:
+            features: maps [N, C, H_l, W_l] by name.
+            boxes: [R_i, 4] in input pixels, for each of the N pictures.
+
+        Returns:
+            float32 [R, C, P, P], R = sum of R_i in the order of the pictures; one for each level when adaptive, else one.
+        """
+        rois = with_image_index(boxes)
+        maps = [features[level] for level in self.levels]
+        if self.is_adaptive:
+            return [self._pool(x, rois, stride) for x, stride in zip(maps, self.strides, strict=True)]
+        level = assign_levels(
+            rois[:, 1:],
+            low=self.first_level,
+            high=self.first_level + len(maps) - 1,
+            canonical_scale=self.canonical_scale,
+            canonical_level=self.canonical_level,
+        )
+        order = [(level == self.first_level + index).nonzero()[:, 0] for index in range(len(maps))]
+        pooled = [
+            self._pool(x, rois[index], stride) for x, index, stride in zip(maps, order, self.strides, strict=True)
+        ]
+        return [torch.cat(pooled)[torch.cat(order).argsort()]]
+
+    def _pool(self, x: Tensor, rois: Tensor, stride: int) -> Tensor:
+        return roi_align(
+            x,
+            rois,
+            output_size=self.output_size,
+            spatial_scale=1 / stride,
+            sampling_ratio=self.sampling_ratio,
+        )

@@ -1,0 +1,152 @@
+"""The second stage: box and mask heads on RoI features (He et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fpt.modeling.roi_heads.detections import DetectionSettings, select_detections
+from fpt.modeling.roi_heads.losses import box_losses, mask_loss, mask_targets, select_class
+from fpt.modeling.roi_heads.mask_head import MaskHead
+from fpt.modeling.roi_heads.pooler import RoIPooler
+from fpt.modeling.roi_heads.predictor import BoxPredictor
+from fpt.modeling.roi_heads.sampling import RoISampling, SampledRoIs, sample_rois
+from fpt.structures.boxes import BoxCoder
+
+Targets = Sequence[dict[str, Tensor]]
+SizesHW = Sequence[tuple[int, int]]
+
+
+class MaskBranch(nn.Module):
+    """Masks of given boxes.
+
+    Args:
+        pooler: RoI features of the boxes.
+        head: mask logits of RoI features.
+        loss_weight: factor of the loss.
+    """
+
+    def __init__(self, *, pooler: RoIPooler, head: MaskHead, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.pooler = pooler
+        self.head = head
+        self.loss_weight = loss_weight
+
+    def loss(self, features: Mapping[str, Tensor], samples: Sequence[SampledRoIs], targets: Targets) -> Tensor:
+        """Weighted loss of the foreground RoIs; ``targets`` hold ``masks`` uint8 [N, S, S] in the frames of ``boxes``."""
+        boxes = [sample.foreground_boxes for sample in samples]
+        logits = self.head(self.pooler(features, boxes))
+        labels = torch.cat([sample.labels[: sample.object_index.numel()] for sample in samples])
+        wanted = [
+            mask_targets(
+                target["masks"],
+                target["boxes"],
+                sample.foreground_boxes,
+                sample.object_index,
+                size=logits.shape[-1],
+            )
+            for sample, target in zip(samples, targets, strict=True)
+        ]
+        return mask_loss(logits, labels=labels, targets=torch.cat(wanted)) * self.loss_weight
+
+    def predict(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Probabilities float32 [D, M, M] in the frames of the boxes [D, 4] of each picture, of the labels [D]."""
+        logits = self.head(self.pooler(features, boxes))
+        probabilities = select_class(logits, torch.cat(list(labels))).sigmoid()
+        return list(probabilities.split([item.shape[0] for item in boxes]))
+
+
+class RoIHeads(nn.Module):
+    """Box head, and mask branch if there is one.
+
+    Args:
+        box_pooler: RoI features of the proposals.
+        box_head: features -> one vector a RoI.
+        box_predictor: vector -> class logits and offsets.
+        box_coder: of the offsets.
+        sampling: which RoIs are trained on.
+        detection_settings: which detections are kept.
+        mask_branch: None = boxes alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        box_pooler: RoIPooler,
+        box_head: nn.Module,
+        box_predictor: BoxPredictor,
+        box_coder: BoxCoder,
+        sampling: RoISampling,
+        detection_settings: DetectionSettings,
+        mask_branch: MaskBranch | None = None,
+    ) -> None:
+        super().__init__()
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.box_coder = box_coder
+        self.sampling = sampling
+        self.detection_settings = detection_settings
+        self.mask_branch = mask_branch
+
+    def losses(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], targets: Targets
+    ) -> dict[str, Tensor]:
+        """``loss_cls``, ``loss_bbox`` and with a mask branch ``loss_mask`` of a batch.
+
+        Args:
+            features: maps [N, C, H_l, W_l] by name.
+            proposals: [K, 4] in input pixels, for each picture.
+            targets: ``boxes``, ``labels``, ``crowd_boxes`` and with a mask branch ``masks``, for each picture.
+        """
+        samples = [
+            sample_rois(boxes, target, sampling=self.sampling) for boxes, target in zip(proposals, targets, strict=True)
+        ]
+        logits, offsets = self._predict_boxes(features, [sample.boxes for sample in samples])
+        regression = [
+            self.box_coder.encode(target["boxes"][sample.object_index], sample.foreground_boxes)
+            for sample, target in zip(samples, targets, strict=True)
+        ]
+        labels = torch.cat([sample.labels for sample in samples])
+        losses = box_losses(
+            logits,
+            offsets,
+            labels=labels,
+            foreground=(labels > 0).nonzero()[:, 0],
+            regression=torch.cat(regression),
+        )
+        if self.mask_branch is not None:
+            losses["loss_mask"] = self.mask_branch.loss(features, samples, targets)
+        return losses
+
+    def detect(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], *, sizes_hw: SizesHW
+    ) -> list[dict[str, Tensor]]:
+        """Detections of each picture: ``boxes``, ``labels``, ``scores`` and with a mask branch ``masks`` [D, M, M]."""
+        logits, offsets = self._predict_boxes(features, proposals)
+        counts = [boxes.shape[0] for boxes in proposals]
+        detections = [
+            select_detections(
+                image_logits,
+                image_offsets,
+                boxes,
+                size_hw=size,
+                settings=self.detection_settings,
+                box_coder=self.box_coder,
+            )
+            for image_logits, image_offsets, boxes, size in zip(
+                logits.split(counts), offsets.split(counts), proposals, sizes_hw, strict=True
+            )
+        ]
+        if self.mask_branch is not None:
+            boxes, labels = [item["boxes"] for item in detections], [item["labels"] for item in detections]
+            for item, masks in zip(detections, self.mask_branch.predict(features, boxes, labels), strict=True):
+                item["masks"] = masks
+        return detections
+
+    def _predict_boxes(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return self.box_predictor(self.box_head(self.box_pooler(features, boxes)))

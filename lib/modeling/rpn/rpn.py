@@ -1,0 +1,84 @@
+"""The region proposal network (Ren et al. 2015) on a feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fpt.modeling.rpn.anchors import AnchorGenerator
+from fpt.modeling.rpn.head import RPNHead
+from fpt.modeling.rpn.losses import AnchorSampling, rpn_losses
+from fpt.modeling.rpn.proposals import ProposalSettings, select_proposals
+from fpt.structures.boxes import BoxCoder
+
+
+class RegionProposalNetwork(nn.Module):
+    """Proposals, and while training the losses of the head that makes them.
+
+    Args:
+        levels: names of the maps to look at, finest first.
+        head: logits and offsets of every anchor.
+        anchor_generator: anchors of the same levels.
+        sampling: which anchors are trained on.
+        training_settings, test_settings: which proposals are kept in the two modes.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Sequence[str],
+        head: RPNHead,
+        anchor_generator: AnchorGenerator,
+        sampling: AnchorSampling,
+        training_settings: ProposalSettings,
+        test_settings: ProposalSettings,
+    ) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.head = head
+        self.anchor_generator = anchor_generator
+        self.sampling = sampling
+        self.training_settings = training_settings
+        self.test_settings = test_settings
+        self.box_coder = BoxCoder()
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        *,
+        sizes_hw: Sequence[tuple[int, int]],
+        targets: Sequence[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals float32 [K, 4] of each picture in input pixels, best first; and the losses, if ``targets`` are given.
+
+        Args:
+            features: maps [N, C, H_l, W_l] by name.
+            sizes_hw: of each picture without padding.
+            targets: ``boxes`` [N, 4] and ``crowd_boxes`` [K, 4] of each picture.
+        """
+        maps = [features[level] for level in self.levels]
+        logits, offsets = self.head(maps)
+        anchors = self.anchor_generator([(x.shape[-2], x.shape[-1]) for x in maps])
+        proposals = select_proposals(
+            logits,
+            offsets,
+            anchors,
+            sizes_hw=sizes_hw,
+            settings=self.training_settings if self.training else self.test_settings,
+            box_coder=self.box_coder,
+        )
+        if targets is None:
+            return proposals, {}
+        losses = rpn_losses(
+            torch.cat(logits, dim=1),
+            torch.cat(offsets, dim=1),
+            torch.cat(anchors),
+            boxes=[target["boxes"] for target in targets],
+            crowd_boxes=[target["crowd_boxes"] for target in targets],
+            sizes_hw=sizes_hw,
+            sampling=self.sampling,
+            box_coder=self.box_coder,
+        )
+        return proposals, losses
