@@ -1,0 +1,138 @@
+"""The two COCO evaluators behind one function: hotcoco (fast, optional) and pycocotools.
+
+Both give the same numbers to the last digit. What they print goes to the debug log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fpt.utils.errors import UserError
+
+BACKENDS = ("auto", "hotcoco", "pycocotools")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RawEvaluation:
+    """What an evaluator computes.
+
+    Attributes:
+        stats: float64 [12], COCO's summary; -1 where there is no ground truth.
+        precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections a picture;
+            -1 likewise.
+        category_ids: the K categories.
+    """
+
+    stats: np.ndarray
+    precision: np.ndarray
+    category_ids: list[int]
+
+
+def resolve_backend(name: str) -> str:
+    """`hotcoco` or `pycocotools`; auto takes hotcoco when it is installed.
+
+    Raises:
+        UserError: for an unknown name, or a backend that is not installed.
+    """
+    if name not in BACKENDS:
+        raise UserError(f"COCO evaluator {name!r} is unknown; legal: {', '.join(BACKENDS)}")
+    is_installed = importlib.util.find_spec("hotcoco") is not None
+    if name == "auto":
+        return "hotcoco" if is_installed else "pycocotools"
+    if name == "hotcoco" and not is_installed:
+        raise UserError(
+            "COCO evaluator hotcoco is not installed: pip install 'fpt[fasteval]', or set TEST.EVALUATOR pycocotools"
+        )
+    return name
+
+
+def run_backend(
+    backend: str,
+    ground_truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    *,
+    iou_type: str,
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+) -> RawEvaluation:
+    """Evaluate with a resolved backend.
+
+    Args:
+        backend: `hotcoco` or `pycocotools`.
+        ground_truth: content of a COCO json file, each annotation with area and iscrowd.
+        results: COCO results on its pictures, each with the key of the IoU type alone: `bbox` or `segmentation`.
+        iou_type: `bbox` or `segm`.
+        image_ids: pictures that count.
+        category_ids: categories that count.
+    """
+    run = _run_hotcoco if backend == "hotcoco" else _run_pycocotools
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        evaluator = run(ground_truth, results, iou_type, sorted(image_ids), sorted(category_ids))
+    _logger.debug("%s:\n%s", backend, output.getvalue())
+    return RawEvaluation(
+        stats=np.asarray(evaluator.stats, dtype=np.float64),
+        precision=np.asarray(evaluator.eval["precision"]),
+        category_ids=sorted(category_ids),
+    )
+
+
+def _run_hotcoco(
+    ground_truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    iou_type: str,
+    image_ids: list[int],
+    category_ids: list[int],
+) -> Any:
+    hotcoco: ModuleType = importlib.import_module("hotcoco")
+    truth = hotcoco.COCO(ground_truth)
+    found = truth.load_res(_as_array(results) if iou_type == "bbox" else list(results))
+    evaluator = hotcoco.COCOeval(truth, found, iou_type)
+    evaluator.params.img_ids, evaluator.params.cat_ids = image_ids, category_ids
+    evaluator.run()
+    return evaluator
+
+
+def _as_array(results: Sequence[dict[str, Any]]) -> np.ndarray:
+    """float64 [N, 7]: picture, x, y, width, height, score, category; read many times faster than dicts."""
+    rows = [(item["image_id"], *item["bbox"], item["score"], item["category_id"]) for item in results]
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)
+
+
+def _run_pycocotools(
+    ground_truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    iou_type: str,
+    image_ids: list[int],
+    category_ids: list[int],
+) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO()
+    # The evaluator writes into annotations and results.
+    truth.dataset = {**ground_truth, "annotations": [dict(item) for item in ground_truth["annotations"]]}
+    truth.createIndex()
+    found = COCO()
+    found.dataset = {"images": ground_truth["images"], "categories": ground_truth["categories"], "annotations": []}
+    found.createIndex()
+    if results:  # loadRes fails on an empty list
+        found = truth.loadRes([dict(item) for item in results])
+    evaluator = COCOeval(truth, found, iou_type)
+    evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    return evaluator

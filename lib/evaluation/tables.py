@@ -1,0 +1,44 @@
+"""Metrics as text that can be read in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_TITLES = {"bbox": "box", "segm": "mask"}
+_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
+
+
+def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row for boxes and one for masks, in percent; `-` where no ground truth counts."""
+    rows = [
+        [_TITLES.get(kind, kind), *(_percent(values[name]) for name in _COLUMNS)] for kind, values in metrics.items()
+    ]
+    return format_table(["%", *_COLUMNS], rows)
+
+
+def format_per_class(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """AP and AP50 of each class in percent, a row a class, in the order of the data set."""
+    kinds = list(metrics)
+    if not kinds:
+        return ""
+    header = ["class", *(f"{_TITLES.get(kind, kind)} {name}" for kind in kinds for name in ("AP", "AP50"))]
+    rows = []
+    for name in metrics[kinds[0]]["per_class"]:
+        pairs = [(metrics[kind]["per_class"][name], metrics[kind]["per_class_AP50"][name]) for kind in kinds]
+        rows.append([name, *(_percent(value) for pair in pairs for value in pair)])
+    return format_table(header, rows)
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell: the first aligned left, the others right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = []
+    for row in (header, ["-" * width for width in widths], *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or not value >= 0 else f"{100 * value:.1f}"
