@@ -62,6 +62,31 @@ class CfgNode(dict[str, Any]):
         for key, value in dict(*args, **kwargs).items():
             self[key] = value
 
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of a key, which is set to ``default`` first where it is missing."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a key and return its value, or ``default`` where it is missing."""
+        self._check_writable(key)
+        return super().pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last key and return it with its value."""
+        self._check_writable("the last key")
+        return super().popitem()
+
+    def clear(self) -> None:
+        """Remove every key."""
+        self._check_writable("every key")
+        super().clear()
+
+    def __ior__(self, other: Any) -> CfgNode:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.to_dict(), self.is_frozen, self.cfg_dir)
 

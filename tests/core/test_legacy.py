@@ -1,0 +1,178 @@
+"""Older Detectron-style files: they load with warnings, or fail where a feature is missing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from fpt.core.config import load_cfg
+from fpt.core.defaults import OPTIONS
+from fpt.core.legacy_keys import DROPPED, EXTRAS, FIXED, RENAMED
+from fpt.core.merge import flatten_options
+from fpt.utils.errors import UserError
+
+MASK = """
+MODEL:
+  TYPE: generalized_rcnn
+  CONV_BODY: FPN.fpn_ResNet50_conv5_body
+  NUM_CLASSES: 81
+  FASTER_RCNN: True
+  MASK_ON: True
+NUM_GPUS: 8
+SOLVER:
+  WEIGHT_DECAY: 0.0001
+  LR_POLICY: steps_with_decay
+  BASE_LR: 2e-2
+  MAX_ITER: 90000
+  STEPS: [0, 60000, 80000]
+  SCALE_MOMENTUM: True
+FPN:
+  FPN_ON: True
+  MULTILEVEL_ROIS: True
+  MULTILEVEL_RPN: True
+RESNETS:
+  IMAGENET_PRETRAINED_WEIGHTS: 'data/pretrained_model/resnet50_caffe.pth'
+FAST_RCNN:
+  ROI_BOX_HEAD: fast_rcnn_heads.roi_2mlp_head
+  ROI_XFORM_METHOD: RoIAlign
+  ROI_XFORM_RESOLUTION: 7
+  ROI_XFORM_SAMPLING_RATIO: 2
+MRCNN:
+  ROI_MASK_HEAD: mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs
+  RESOLUTION: 28
+  ROI_XFORM_RESOLUTION: 14
+  DILATION: 1
+  CONV_INIT: MSRAFill
+TRAIN:
+  SCALES: (800,)
+  MAX_SIZE: 1333
+  BATCH_SIZE_PER_IM: 512
+  RPN_PRE_NMS_TOP_N: 2000
+TEST:
+  SCALE: 800
+  MAX_SIZE: 1333
+  NMS: 0.5
+  BBOX_AUG:
+    ENABLED: True
+    SCALES: (400, 500)
+"""
+
+GROUP_NORM = """
+MODEL:
+  TYPE: generalized_rcnn
+  CONV_BODY: FPN.fpn_ResNet101_conv5_body
+  FASTER_RCNN: True
+FPN:
+  FPN_ON: True
+  USE_GN: True
+RESNETS:
+  STRIDE_1X1: False
+  TRANS_FUNC: bottleneck_gn_transformation
+  STEM_FUNC: basic_gn_stem
+  SHORTCUT_FUNC: basic_gn_shortcut
+FAST_RCNN:
+  ROI_BOX_HEAD: fast_rcnn_heads.add_roi_Xconv1fc_gn_head
+KRCNN:
+  NUM_KEYPOINTS: 17
+"""
+
+CAFFE2 = """
+MODEL:
+  CONV_BODY: FPN.add_fpn_ResNet50_conv5_body
+  ROI_HEAD: head_builder.add_roi_2mlp_head
+  NUM_CLASSES: -1
+RPN:
+  ON: True
+TRAIN:
+  WEIGHTS: https://example.org/ImageNetPretrained/MSRA/R-50.pkl
+  DATASET: coco_2014_train:coco_2014_valminusminival
+TEST:
+  SCALES: (600,)
+USE_NCCL: False
+"""
+
+KEYPOINTS = """
+MODEL:
+  CONV_BODY: FPN.fpn_ResNet50_conv5_body
+  KEYPOINTS_ON: True
+RESNETS:
+  NUM_GROUPS: 32
+  WIDTH_PER_GROUP: 8
+"""
+
+C4 = """
+MODEL:
+  CONV_BODY: ResNet.ResNet50_conv4_body
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "old.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_mask_rcnn_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "fpt"):
+        cfg = load_cfg(write(tmp_path, MASK))
+    assert cfg.MODEL.CONV_BODY == "FPN.ResNet50_conv5_body"
+    assert cfg.MODEL.NUM_CLASSES == 81
+    assert cfg.SOLVER.STEPS == (0, 60000, 80000)
+    text = caplog.text
+    assert "TEST.BBOX_AUG.ENABLED, TEST.BBOX_AUG.SCALES" in text
+    assert "evaluation runs without test-time augmentation of boxes" in text
+    assert "SOLVER.SCALE_MOMENTUM" in text
+    assert "FPN.MULTILEVEL_ROIS" in text
+
+
+def test_group_norm_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "fpt"):
+        cfg = load_cfg(write(tmp_path, GROUP_NORM))
+    assert cfg.RESNETS.USE_GN
+    assert cfg.FAST_RCNN.ROI_BOX_HEAD == "fast_rcnn_heads.roi_Xconv1fc_gn_head"
+    assert "RESNETS.TRANS_FUNC, RESNETS.STEM_FUNC, RESNETS.SHORTCUT_FUNC" in caplog.text
+    assert "replaced by RESNETS.USE_GN" in caplog.text
+
+
+def test_caffe2_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "fpt"):
+        cfg = load_cfg(write(tmp_path, CAFFE2))
+    assert cfg.FAST_RCNN.ROI_BOX_HEAD == "fast_rcnn_heads.roi_2mlp_head"
+    assert cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS == "pretrained_model/R-50.pkl"
+    assert cfg.TRAIN.DATASETS == ("coco_2014_train", "coco_2014_valminusminival")
+    assert (cfg.TEST.SCALE, cfg.MODEL.NUM_CLASSES) == (600, 0)
+    assert "TRAIN.DATASET (in" in caplog.text
+    assert "renamed to TRAIN.DATASETS" in caplog.text
+
+
+def test_missing_features_are_refused_together(tmp_path: Path) -> None:
+    path = write(tmp_path, KEYPOINTS)
+    with pytest.raises(UserError) as caught:
+        load_cfg(path)
+    message = str(caught.value)
+    assert (
+        f"MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False (in {path})"
+        in (message)
+    )
+    assert "RESNETS.NUM_GROUPS is 32, but there is no ResNeXt body yet" in message
+
+
+def test_c4_body_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ResNet.ResNet50_conv4_body.*aren't there yet"):
+        load_cfg(write(tmp_path, C4))
+
+
+def test_tables_do_not_overlap() -> None:
+    options = {key for key, _ in flatten_options(OPTIONS)}
+    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(EXTRAS), options]
+    assert len(set().union(*tables)) == sum(len(table) for table in tables)
+    assert set(RENAMED.values()) <= options
+
+
+@pytest.mark.parametrize("key", sorted(FIXED))
+def test_the_value_that_means_off_is_accepted(key: str) -> None:
+    value = FIXED[key][0][0]
+    load_cfg(None, [key, value])
+    load_cfg(None, [key, str(value)])
