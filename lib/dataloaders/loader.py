@@ -46,6 +46,7 @@ class PictureLoader(DataLoader[Any]):
             worker_init_fn=use_one_thread,
             persistent_workers=num_workers > 0,
             multiprocessing_context=context if num_workers > 0 else None,
+            generator=torch.Generator(),  # starting workers must not draw from the model's generator
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]

@@ -87,7 +87,7 @@ class Snapshots:
             config=self.config,
             step=step,
             pictures=self.start_pictures + (step - self.start_step) * self.pictures_per_step,
-            optimizer=self.optimizer.state_dict(),
+            optimizer={"type": type(self.optimizer).__name__, **self.optimizer.state_dict()},
             rng=get_rng_state(),
             metrics=metrics,
             best=self.best,

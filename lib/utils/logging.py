@@ -10,8 +10,8 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _DATE_FORMAT = "%H:%M:%S"
 
 
-def setup_logging(log_file: Path | None = None) -> logging.Logger:
-    """Send the messages of the package to standard output and, when given, append them to `log_file`.
+def setup_logging() -> logging.Logger:
+    """Send the messages of the package to standard output, and keep them for `add_log_file`.
 
     Calling it again replaces the earlier destinations.
     """
@@ -19,13 +19,38 @@ def setup_logging(log_file: Path | None = None) -> logging.Logger:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
-    if log_file is not None:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-    for handler in handlers:
+    for handler in (logging.StreamHandler(sys.stdout), _Memory()):
         handler.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     return logger
+
+
+def add_log_file(path: Path) -> None:
+    """Append every message since `setup_logging`, and those to come, to the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+    logger = logging.getLogger("fpt")
+    for handler in list(logger.handlers):
+        if isinstance(handler, _Memory):
+            handler.pass_on(file)
+            logger.removeHandler(handler)
+    logger.addHandler(file)
+
+
+class _Memory(logging.Handler):
+    """Keeps the messages of the start, before the folder of the run is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def pass_on(self, handler: logging.Handler) -> None:
+        for record in self._records:
+            handler.handle(record)
+        self._records.clear()

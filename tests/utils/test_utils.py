@@ -9,7 +9,7 @@ import torch
 
 from fpt.utils.environment import describe_environment, git_revision
 from fpt.utils.files import write_atomic, write_json
-from fpt.utils.logging import setup_logging
+from fpt.utils.logging import add_log_file, setup_logging
 from fpt.utils.memory import memory_mib
 from fpt.utils.seeding import preserve_rng_state, seed_everything
 from fpt.utils.timer import Stopwatch, format_duration
@@ -75,9 +75,11 @@ def test_no_revision_outside_a_checkout(tmp_path: Path) -> None:
     assert git_revision(tmp_path) is None
 
 
-def test_log_goes_to_the_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    logger = setup_logging(tmp_path / "run" / "log.txt")
-    logger.info("hello")
+def test_log_file_gets_the_messages_before_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = setup_logging()
+    logger.info("first")
+    add_log_file(tmp_path / "run" / "log.txt")
+    logger.info("second")
     setup_logging()
-    assert "INFO hello" in (tmp_path / "run" / "log.txt").read_text()
-    assert "INFO hello" in capsys.readouterr().out
+    for text in ((tmp_path / "run" / "log.txt").read_text(), capsys.readouterr().out):
+        assert [line.split(" ", 1)[1] for line in text.splitlines()] == ["INFO first", "INFO second"]

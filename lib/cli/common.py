@@ -1,0 +1,143 @@
+"""What the command lines share: options, configuration, device, errors."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fpt.core.config import load_cfg
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.catalog import dataset_names
+from fpt.engine.train_step import NonFiniteLossError
+from fpt.utils.errors import UserError
+from fpt.utils.logging import setup_logging
+
+_LOGGER = logging.getLogger("fpt")
+CONFIG_FOLDER = Path("configs")
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every tool has."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="data set: coco2017, keypoints_coco2017, or a name from DATASETS of the yaml file (NAME_train and "
+        "NAME_val are found by NAME); may be left out where the yaml file names TRAIN.DATASETS and TEST.DATASETS",
+    )
+    parser.add_argument("--cfg", dest="cfg_file", metavar="FILE", required=True, help="yaml file over the defaults")
+    parser.add_argument(
+        "--set",
+        dest="set_cfgs",
+        metavar="KEY VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="options over the yaml file: --set TRAIN.MAX_SIZE 800 SOLVER.BASE_LR 0.01; all of them: docs/config.md",
+    )
+    parser.add_argument("--no_cuda", action="store_true", help="compute on the CPU even where there is a GPU")
+    return parser
+
+
+def add_weights_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """``--load_ckpt`` or ``--load_detectron``."""
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument("--load_ckpt", metavar="FILE", type=Path, help="checkpoint of this program")
+    group.add_argument("--load_detectron", metavar="FILE.pkl", type=Path, help="whole model of Detectron")
+
+
+def refuse_detectron(path: Path | None) -> None:
+    """Raise UserError when ``--load_detectron`` was given: its files are Python pickles."""
+    if path is not None:
+        raise UserError(
+            f"--load_detectron {path}: whole models in Detectron's pickle format cannot be read yet; nothing in the "
+            "file was run. Use --load_ckpt with a checkpoint of this program, or start a body from "
+            "RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
+        )
+
+
+def positive_int(text: str) -> int:
+    """Type of options that count from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def non_negative_int(text: str) -> int:
+    """Type of options that count from 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run `command` with logging; returns the exit status.
+
+    An error that the user can mend is printed without a traceback (status 2), so is a diverged training (1) and
+    Ctrl-C (130). Anything else is raised, so that the interpreter prints a traceback and exits with status 1.
+    """
+    setup_logging()
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except NonFiniteLossError as error:
+        print(f"error: training diverged: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def read_config(args: argparse.Namespace) -> CfgNode:
+    """The writable configuration of a tool: yaml file, ``--set``, ``--dataset``, ``--no_cuda``; DEVICE is resolved.
+
+    Raises:
+        UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set or device.
+    """
+    _check_cfg_file(Path(args.cfg_file))
+    cfg = load_cfg(args.cfg_file, args.set_cfgs).clone()
+    if args.dataset is not None:
+        cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names(args.dataset, cfg.DATASETS)
+    cfg.DEVICE = "cpu" if args.no_cuda else resolve_device(cfg.DEVICE)
+    return cfg
+
+
+def given_keys(args: argparse.Namespace) -> frozenset[str]:
+    """Names of the options that ``--set`` gives."""
+    return frozenset(args.set_cfgs[0::2])
+
+
+def resolve_device(name: str) -> str:
+    """``cpu`` or ``cuda`` for auto, cpu or cuda.
+
+    Raises:
+        UserError: cuda is asked for and absent.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("DEVICE is cuda, but torch sees no GPU here; use --no_cuda or --set DEVICE auto")
+    if name == "cpu" or not available:
+        return "cpu"
+    if torch.cuda.device_count() > 1:
+        _LOGGER.warning("%d GPUs are visible; only the first one is used", torch.cuda.device_count())
+    return "cuda"
+
+
+def _check_cfg_file(path: Path) -> None:
+    if path.is_file():
+        return
+    known = [file for folder in {CONFIG_FOLDER, path.parent} if folder.is_dir() for file in folder.rglob("*.y*ml")]
+    by_name = {file.name: file for file in known}
+    near = difflib.get_close_matches(path.name, by_name, n=3, cutoff=0.4)
+    hint = ", ".join(str(by_name[name]) for name in near) or "none"
+    raise UserError(f"--cfg {path} does not exist; files with a similar name: {hint}")

@@ -1,0 +1,38 @@
+"""The folder of a run, and what it says about itself."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fpt.core.config_node import CfgNode
+from fpt.utils.environment import describe_environment
+from fpt.utils.files import write_json, write_text
+from fpt.utils.logging import add_log_file
+
+_LOGGER = logging.getLogger("fpt")
+
+
+def new_run_folder(root: str | Path, name: str) -> Path:
+    """``<root>/<name>/<time>``, which does not exist yet."""
+    time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path(root) / name / time
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = Path(root) / name / f"{time}_{number}"
+    return folder
+
+
+def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Sequence[str], is_resumed: bool) -> None:
+    """Make the folder, write config.yaml and environment.json, and log into log.txt from here on."""
+    old = sorted((folder / "ckpt").glob("*.pth"))
+    folder.mkdir(parents=True, exist_ok=True)
+    add_log_file(folder / "log.txt")
+    if old and not is_resumed:
+        _LOGGER.warning("%s holds %d checkpoints of an earlier run; they stay beside the new ones", folder, len(old))
+    write_text(folder / "config.yaml", cfg.dump())
+    write_json(folder / "environment.json", describe_environment(program, arguments))
+    _LOGGER.info("run folder: %s", folder)

@@ -1,0 +1,84 @@
+"""Command line that trains a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from fpt.cli.common import (
+    add_weights_options,
+    given_keys,
+    make_parser,
+    non_negative_int,
+    positive_int,
+    read_config,
+    refuse_detectron,
+    run_command,
+)
+from fpt.cli.train_run import TrainingRun
+from fpt.core.config_node import CfgNode
+from fpt.solver.batch_scaling import Change
+from fpt.solver.build import apply_changes, batch_changes
+from fpt.solver.optimizer import OPTIMIZERS
+
+NUM_DEVICES = 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = make_parser("Train a model; the run folder gets its checkpoints, configuration, log and metrics.")
+    add_weights_options(parser, required=False)
+    parser.add_argument("--disp_interval", type=positive_int, default=20, help="steps between two log lines (20)")
+    parser.add_argument("--bs", dest="batch_size", type=positive_int, help="pictures in a batch, over all devices")
+    parser.add_argument("--nw", dest="num_workers", type=non_negative_int, help="loader workers (option's value)")
+    parser.add_argument("--iter_size", type=positive_int, default=1, help="batches in an update: gradients' mean (1)")
+    parser.add_argument("--o", dest="optimizer", choices=OPTIMIZERS, help="optimizer")
+    parser.add_argument("--lr", type=float, help="learning rate as it is used: not scaled with the batch size")
+    parser.add_argument("--lr_decay_gamma", type=float, help="factor of each decay of the learning rate")
+    parser.add_argument("--start_step", type=non_negative_int, default=0, help="steps that count as done (0)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with step, optimizer and data of --load_ckpt, or of the newest checkpoint in --output_dir",
+    )
+    parser.add_argument("--no_save", action="store_true", help="write no checkpoint")
+    parser.add_argument("--use_tfboard", action="store_true", help="curves for TensorBoard in <run>/tensorboard")
+    parser.add_argument("--output_dir", type=Path, help="run folder (OUTPUT_DIR/<cfg name>/<time>)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; returns the exit status: 0, 1 diverged, 2 wrong input, 130 or 143 after a signal."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(arguments)
+    return run_command(partial(_run, args, arguments))
+
+
+def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
+    refuse_detectron(args.load_detectron)
+    cfg, changes = _adapted_config(args)
+    return TrainingRun(cfg, args, arguments=arguments, changes=changes).run()
+
+
+def _adapted_config(args: argparse.Namespace) -> tuple[CfgNode, list[Change]]:
+    """The frozen configuration after ``--bs``, ``--iter_size``, ``--lr`` and so on, and what they changed."""
+    cfg = read_config(args)
+    given = given_keys(args)
+    overrides = {
+        "SOLVER.TYPE": ("--o", args.optimizer, cfg.SOLVER.TYPE),
+        "SOLVER.BASE_LR": ("--lr", args.lr, cfg.SOLVER.BASE_LR),
+        "SOLVER.GAMMA": ("--lr_decay_gamma", args.lr_decay_gamma, cfg.SOLVER.GAMMA),
+        "DATA_LOADER.NUM_THREADS": ("--nw", args.num_workers, cfg.DATA_LOADER.NUM_THREADS),
+    }
+    changes = [
+        Change(key, old, new, option) for key, (option, new, old) in overrides.items() if new is not None and new != old
+    ]
+    explicit = {key for key, (_, new, _) in overrides.items() if new is not None}
+    batch_size = args.batch_size or cfg.TRAIN.IMS_PER_BATCH * NUM_DEVICES
+    changes += batch_changes(
+        cfg, batch_size=batch_size, iter_size=args.iter_size, num_devices=NUM_DEVICES, given=given | explicit
+    )
+    return apply_changes(cfg, changes), changes

@@ -1,0 +1,150 @@
+"""Running a model over pictures, and what it found in the pixels of the originals."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fpt.structures.detections import Detections
+from fpt.structures.paste import encode_masks
+from fpt.utils.timer import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fpt.dataloaders.collate import Batch
+
+_LOGGER = logging.getLogger("fpt")
+
+
+@torch.inference_mode()
+def detect_batch(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    device: torch.device,
+    amp_dtype: torch.dtype | None = None,
+    mask_threshold: float = 0.5,
+) -> list[Detections]:
+    """Detections of each picture of a batch; `model` must be in evaluation mode.
+
+    Args:
+        model: on `device`; returns a dict a picture for a list of images.
+        batch: pictures of network-input size with the sizes of their originals.
+        device: where the model lies.
+        amp_dtype: type of autocast, None = off.
+        mask_threshold: probability from which a pixel belongs to the object.
+    """
+    images = batch.to(device).images
+    with torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
+        outputs = model(images)
+    return [
+        to_detections(
+            output, image_id=image_id, size_hw=size_hw, input_hw=image.shape[-2:], mask_threshold=mask_threshold
+        )
+        for output, image_id, size_hw, image in zip(outputs, batch.image_ids, batch.sizes_hw, images, strict=True)
+    ]
+
+
+def to_detections(
+    output: dict[str, Tensor],
+    *,
+    image_id: int,
+    size_hw: tuple[int, int],
+    input_hw: tuple[int, ...],
+    mask_threshold: float = 0.5,
+) -> Detections:
+    """One picture's output in the pixels of its original.
+
+    Args:
+        output: boxes float [D, 4] xyxy in input pixels, labels int64 [D], scores float [D], and with a mask head masks
+            float [D, M, M], probabilities in the frame of the box.
+        image_id: id of the picture.
+        size_hw: height and width of the original.
+        input_hw: height and width that the model saw, without padding.
+        mask_threshold: probability from which a pixel belongs to the object.
+    """
+    height, width = size_hw
+    ratio = np.array([width / input_hw[1], height / input_hw[0]] * 2, dtype=np.float32)
+    boxes = _numpy(output["boxes"]).reshape(-1, 4) * ratio
+    boxes = np.clip(boxes, 0.0, np.array([width, height] * 2, dtype=np.float32))
+    rles = None
+    if "masks" in output:
+        rles = encode_masks(_numpy(output["masks"]), boxes, size_hw, mask_threshold)
+    labels = output["labels"].cpu().numpy().astype(np.int64)
+    return Detections(image_id, (height, width), boxes, labels, _numpy(output["scores"]), rles)
+
+
+def run_inference(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    *,
+    num_pictures: int,
+    device: torch.device,
+    amp_dtype: torch.dtype | None = None,
+    mask_threshold: float = 0.5,
+    log_seconds: float = 10.0,
+) -> list[Detections]:
+    """Detections of every picture of `loader`, in its order; progress is logged each `log_seconds`.
+
+    The model comes back in the mode that it was in.
+    """
+    was_training = model.training
+    model.eval()
+    found: list[Detections] = []
+    progress = _Progress(num_pictures, log_seconds)
+    try:
+        for batch in loader:
+            found += detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
+            progress.report(len(found))
+    finally:
+        model.train(was_training)
+    progress.finish(len(found))
+    return found
+
+
+def iterate_pictures(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    *,
+    device: torch.device,
+    amp_dtype: torch.dtype | None = None,
+    mask_threshold: float = 0.5,
+) -> Iterator[Detections]:
+    """As run_inference, one picture after the other without a log; the model is put into evaluation mode."""
+    model.eval()
+    for batch in loader:
+        yield from detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
+
+
+class _Progress:
+    """Says every few seconds how far inference is."""
+
+    def __init__(self, total: int, log_seconds: float) -> None:
+        self.total = total
+        self.log_seconds = log_seconds
+        self.start = self.last = time.perf_counter()
+
+    def report(self, done: int) -> None:
+        now = time.perf_counter()
+        if now - self.last < self.log_seconds or done == 0:
+            return
+        self.last = now
+        each = (now - self.start) / done
+        remaining = format_duration(each * (self.total - done))
+        _LOGGER.info("picture %d/%d | %.3f s/picture | ETA %s", done, self.total, each, remaining)
+
+    def finish(self, done: int) -> None:
+        seconds = time.perf_counter() - self.start
+        _LOGGER.info("%d pictures in %s (%.3f s/picture)", done, format_duration(seconds), seconds / max(done, 1))
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    array: np.ndarray = values.float().cpu().numpy()
+    return array

@@ -1,0 +1,61 @@
+"""Going on from a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fpt.checkpoint.checkpoint import Checkpoint, load_weights
+from fpt.utils.errors import UserError
+
+
+def check_classes(checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: str | Path, dataset: str) -> None:
+    """Raise UserError unless the checkpoint was trained on exactly these classes, in this order."""
+    if tuple(checkpoint.classes) == tuple(class_names):
+        return
+    raise UserError(
+        f"{source} was trained on the {len(checkpoint.classes)} classes {_names(checkpoint.classes)}, but data set "
+        f"{dataset} has the {len(class_names)} classes {_names(class_names)}"
+    )
+
+
+def restore_training(
+    checkpoint: Checkpoint,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    num_classes: int,
+    source: str | Path,
+) -> None:
+    """Give model and optimizer the state of the checkpoint.
+
+    The optimizer keeps the settings of the present configuration (weight decay, momentum, factors); its buffers come
+    from the checkpoint.
+
+    Raises:
+        UserError: the checkpoint holds no optimizer, one of another type, or another model.
+    """
+    load_weights(model, checkpoint, num_classes=num_classes, source=source)
+    state = dict(checkpoint.optimizer or {})
+    kind = state.pop("type", None)
+    if kind is None:
+        raise UserError(f"{source} holds no optimizer state; load its weights alone: --load_ckpt without --resume")
+    if kind != type(optimizer).__name__:
+        raise UserError(f"{source} was trained with {kind}, not {type(optimizer).__name__}: resume with --o {kind}")
+    settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise UserError(
+            f"{source} was trained with other parameters free or frozen ({error}); load its weights alone: "
+            "--load_ckpt without --resume"
+        ) from error
+    for group, kept in zip(optimizer.param_groups, settings, strict=True):
+        group.update(kept)
+
+
+def _names(names: list[str] | tuple[str, ...], count: int = 10) -> str:
+    more = ", ..." if len(names) > count else ""
+    return "[" + ", ".join(names[:count]) + more + "]"
