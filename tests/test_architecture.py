@@ -41,9 +41,7 @@ class _Reads(ast.NodeVisitor):
     """
 
     def __init__(self, tree: ast.Module) -> None:
-        self.paths: DETERMINED = ("MRCNN.RESOLUTION",)
-"""Options that follow from another one: ``check_cfg`` refuses any other value, and builders read that other one."""
-Paths = set()
+        self.paths: Paths = set()
         self._groups: dict[str, Paths] = {"cfg": {()}}
         for _ in range(3):  # aliases of aliases
             for node in ast.walk(tree):
