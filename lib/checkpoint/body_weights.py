@@ -1,7 +1,7 @@
 """ImageNet weights of a body: caffe's and torchvision's .pth files.
 
-Both are state dicts with torchvision's names. Caffe's (``resnet50_caffe.pth``) belong to pictures in BGR, 0..255, minus the
-means, and to a stride in the 1x1 convolution; torchvision's to RGB pictures divided by the standard deviations.
+Both are state dicts with torchvision's names. Caffe's (``resnet50_caffe.pth``) belong to pictures in BGR, 0..255, minus
+the means, and to a stride in the 1x1 convolution; torchvision's to RGB pictures divided by the standard deviations.
 """
 
 from __future__ import annotations

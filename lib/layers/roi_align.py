@@ -1,8 +1,8 @@
 """RoIAlign (He et al. 2017) with half-pixel alignment, fast on the CPU.
 
-RoIAlign is linear: each output cell is a weighted sum of a few positions of the map. On the CPU it therefore runs as one
-``embedding_bag`` over the map's rows of channels, which gives torchvision's numbers about ten times faster (512 RoIs on
-four maps of 256 channels, one core: 0.045 s instead of 0.45 s forward, 0.35 s instead of 2.1 s backward). Elsewhere, and
+RoIAlign is linear: each output cell is a weighted sum of a few positions of the map. On the CPU it therefore runs as
+one ``embedding_bag`` over the map's rows of channels, which gives torchvision's numbers much faster (512 RoIs on four
+maps of 256 channels, one core: 0.045 s instead of 0.45 s forward, 0.35 s instead of 2.1 s backward). Elsewhere, and
 where the number of samples depends on the RoI, torchvision's operator runs.
 
 Detectron's original operator lacks the half pixel (``aligned=False``): its features lie half a cell off.

@@ -39,8 +39,8 @@ from fpt.utils.errors import UserError
 _LOGGER = logging.getLogger("fpt")
 
 FIRST_LEVEL = 2
-LEVEL_NAMES = (*LEVELS, "p6")
-LEVEL_STRIDES = (*STRIDES, 64)
+LEVEL_NAMES: tuple[str, ...] = (*LEVELS, "p6")
+LEVEL_STRIDES: tuple[int, ...] = (*STRIDES, 64)
 
 
 def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
@@ -87,7 +87,7 @@ def load_pretrained_body(model: GeneralizedRCNN, cfg: CfgNode) -> None:
     if not (cfg.MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS and path):
         if cfg.RESNETS.FREEZE_AT or cfg.TRAIN.FREEZE_CONV_BODY or not cfg.RESNETS.USE_GN:
             _LOGGER.warning(
-                "the body starts from random weights; to train all of it set RESNETS.FREEZE_AT 0 and RESNETS.USE_GN True"
+                "the body starts from random weights; to train all of it: --set RESNETS.FREEZE_AT 0 RESNETS.USE_GN True"
             )
         return
     try:

@@ -76,7 +76,8 @@ def _report(target: dict[str, Tensor], is_wrong: Tensor, index: int, num_classes
     rows = is_wrong.nonzero()[:, 0].tolist()
     if not rows:
         return
-    box, label = target["boxes"][rows[0]].tolist(), target["labels"][rows[0]].tolist()
+    box: list[float] = target["boxes"][rows[0]].tolist()
+    label: int = target["labels"].tolist()[rows[0]]
     if not 1 <= label < num_classes:
         raise UserError(f"object {rows[0]} of picture {index} has label {label}, expected 1 to {num_classes - 1}")
     shown = ", ".join(f"{value:g}" for value in box)

@@ -55,14 +55,14 @@ class GeneralizedRCNN(nn.Module):
 
         Args:
             images: [3, h, w] each, of any sizes, RGB, 0..255, uint8 or float.
-            targets: while training, for each picture ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N] from 1,
-                ``crowd_boxes`` float32 [K, 4] (may be left out) and with a mask head ``masks`` uint8 [N, S, S], each in the
-                frame of its box. N may be 0.
+            targets: while training, for each picture ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N]
+                from 1, ``crowd_boxes`` float32 [K, 4] (may be left out) and with a mask head ``masks`` uint8 [N, S, S],
+                each in the frame of its box. N may be 0.
 
         Returns:
             Training: ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, ``loss_mask``: weighted scalars.
             Evaluation: for each picture, best first, ``boxes`` float32 [D, 4] in input pixels, ``labels`` int64 [D],
-            ``scores`` float32 [D] and with a mask head ``masks`` float32 [D, M, M], probabilities in the frame of the box.
+            ``scores`` float32 [D] and with a mask head ``masks`` float32 [D, M, M], probabilities in the box's frame.
 
         Raises:
             UserError: pictures or targets are malformed.

@@ -83,8 +83,8 @@ class ResNet(nn.Module):
     Args:
         depth: 18, 34, 50, 101 or 152.
         norm: builder of normalisation layers, called with the channels and whether the layer ends a residual branch.
-        stride_in_1x1: a bottleneck strides in its first 1x1 convolution (caffe's weights) or in its 3x3 (torchvision's).
-        freeze_at: 0 trains everything, 1 freezes the stem, 2 res2 as well, up to 5; frozen parts stay in evaluation mode.
+        stride_in_1x1: a bottleneck strides in its first 1x1 convolution (caffe) or in its 3x3 (torchvision).
+        freeze_at: 0 trains all, 1 freezes the stem, 2 res2 as well, up to 5; frozen parts stay in evaluation mode.
         base_channels: channels of the stem; 64 in all published networks.
         num_blocks: blocks of the four stages, where they are not those of ``depth``.
     """

@@ -15,9 +15,9 @@ from fpt.modeling.backbone.resnet import LEVELS, STRIDES, freeze
 from fpt.utils.errors import UserError
 
 PROBE = 128
-"""Side in pixels of the picture that finds out the strides, on the meta device."""
+"""Side in pixels of the picture that finds out the strides."""
 
-_CONTAINERS = ("features", "trunk_output")
+_CONTAINERS = ("features", "trunk_output", "layers")
 
 
 class TorchvisionBody(nn.Module):
@@ -28,8 +28,8 @@ class TorchvisionBody(nn.Module):
 
     Args:
         name: of a model in torchvision.models, such as ``mobilenet_v2``.
-        norm: builder of what replaces each BatchNorm2d (GroupNorm, to train from scratch); None = frozen affine, for trained
-            weights.
+        norm: builder of what replaces each BatchNorm2d (GroupNorm, to train from scratch); None = frozen affine, for
+            trained weights.
         freeze_at: 0 trains everything, 1 freezes what comes before stride 4, 2 the part of stride 4 too, up to 5.
 
     Raises:
@@ -38,10 +38,12 @@ class TorchvisionBody(nn.Module):
 
     def __init__(self, *, name: str, norm: NormBuilder | None = None, freeze_at: int = 2) -> None:
         super().__init__()
-        with torch.device("meta"):
-            channels, last = _probe(name, _chain(_create(name)))
-        model = _create(name)
-        replace_batch_norm(model, norm)
+        device = torch.get_default_device()
+        with torch.device("cpu"):  # where every model can be made and probed
+            model = _create(name)
+            replace_batch_norm(model, norm)
+            channels, last, first = _probe(name, _chain(model))
+        model.to(device)
         steps = _chain(model)[: last[-1] + 1]
         roots = {path.split(".")[0] for path, _ in steps}
         for root, child in model.named_children():
@@ -52,7 +54,7 @@ class TorchvisionBody(nn.Module):
         self.level_of_step = dict(zip(last, LEVELS, strict=True))
         self.out_channels = channels
         self.strides = STRIDES
-        self._num_frozen = _count_frozen(freeze_at, last, len(steps))
+        self._num_frozen = (0, first, *(index + 1 for index in last))[freeze_at]
         for module in self._steps()[: self._num_frozen]:
             freeze(module)
 
@@ -105,30 +107,29 @@ def _chain(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return list(walk())
 
 
-def _probe(name: str, steps: list[tuple[str, nn.Module]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Channels, and index of the last step, at each of the four strides."""
+@torch.no_grad()
+def _probe(name: str, steps: list[tuple[str, nn.Module]]) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Channels and index of the last step at each of the four strides, and the number of steps of the stem."""
     found: dict[int, tuple[int, int]] = {}
+    first: dict[int, int] = {}
     x = torch.zeros(1, 3, PROBE, PROBE)
     for index, (_, step) in enumerate(steps):
         try:
             x = step.eval()(x)
-        except (RuntimeError, TypeError, NotImplementedError, ValueError):
+        except (RuntimeError, TypeError, ValueError, AssertionError):
             break  # the classifier, or a model that is no chain
+        finally:
+            step.train()
         if x.ndim != 4 or x.shape[2] != x.shape[3] or x.shape[2] <= 1:
             break  # global pooling, or channels that do not come second
-        found[PROBE // x.shape[2]] = (x.shape[1], index)
+        stride = PROBE // x.shape[2]
+        found[stride] = (x.shape[1], index)
+        first.setdefault(stride, index)
     if any(stride not in found for stride in STRIDES):
         seen = ", ".join(str(stride) for stride in sorted(found)) or "none"
         raise UserError(
-            f"torchvision's {name} can't be a body: maps of strides 4, 8, 16 and 32 are needed, and it has {seen}; models "
-            "such as mobilenet_v2, mobilenet_v3_large, resnet50, efficientnet_b0, convnext_tiny, regnet_y_400mf have them"
+            f"torchvision's {name} can't be a body: maps of strides 4, 8, 16 and 32 are needed, and it has {seen}; "
+            "mobilenet_v2, mobilenet_v3_large, resnet50, efficientnet_b0, convnext_tiny, regnet_y_400mf have them"
         )
     channels, last = zip(*(found[stride] for stride in STRIDES), strict=True)
-    return tuple(channels), tuple(last)
-
-
-def _count_frozen(freeze_at: int, last: tuple[int, ...], num_steps: int) -> int:
-    """Steps that are frozen: the stem ends where the stride first is 4, further parts after their last step."""
-    if freeze_at <= 1:
-        return 0 if freeze_at == 0 else max(last[0] - 1, 1)
-    return min(last[freeze_at - 2] + 1, num_steps)
+    return tuple(channels), tuple(last), max(first[STRIDES[0]], 1)

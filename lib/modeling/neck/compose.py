@@ -23,7 +23,7 @@ class PyramidNeck(nn.Module):
         self.pyramid = pyramid
         self.transformer = transformer
         self.has_p6 = has_p6
-        self.out_channels = (transformer or pyramid).out_channels
+        self.out_channels: int = (transformer or pyramid).out_channels  # type: ignore[assignment]
 
     def forward(
         self,

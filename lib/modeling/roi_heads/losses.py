@@ -22,8 +22,8 @@ def box_losses(
         regression: float32 [F, 4], the offsets to their objects.
 
     Returns:
-        ``loss_cls``: cross entropy, mean over the RoIs. ``loss_bbox``: smooth L1 (beta 1) of the foreground, summed, over
-        the number of all RoIs.
+        ``loss_cls``: cross entropy, mean over the RoIs. ``loss_bbox``: smooth L1 (beta 1) of the foreground, summed,
+        over the number of all RoIs.
     """
     count = max(labels.numel(), 1)
     of_class = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)

@@ -16,7 +16,9 @@ FUSION_CONV = 3
 
 
 class FullyConnectedMask(nn.Module):
-    """Two 3x3 convolutions, the second to half the channels, and one layer to a mask for all classes (PANet, section 3.3).
+    """Two 3x3 convolutions, the second to half the channels, and one layer to a mask for all classes.
+
+    Source: Liu et al. 2018 (PANet), section 3.3.
 
     Args:
         channels: of the input.

@@ -75,7 +75,7 @@ class RoIPooler(nn.Module):
             boxes: [R_i, 4] in input pixels, for each of the N pictures.
 
         Returns:
-            float32 [R, C, P, P], R = sum of R_i in the order of the pictures; one for each level when adaptive, else one.
+            float32 [R, C, P, P], R = sum of R_i in the order of the pictures; one for each level if adaptive, else one.
         """
         rois = with_image_index(boxes)
         maps = [features[level] for level in self.levels]

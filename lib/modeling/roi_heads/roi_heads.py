@@ -35,7 +35,7 @@ class MaskBranch(nn.Module):
         self.loss_weight = loss_weight
 
     def loss(self, features: Mapping[str, Tensor], samples: Sequence[SampledRoIs], targets: Targets) -> Tensor:
-        """Weighted loss of the foreground RoIs; ``targets`` hold ``masks`` uint8 [N, S, S] in the frames of ``boxes``."""
+        """Weighted loss of the foreground RoIs; ``targets`` hold ``masks`` uint8 [N, S, S] in their boxes' frames."""
         boxes = [sample.foreground_boxes for sample in samples]
         logits = self.head(self.pooler(features, boxes))
         labels = torch.cat([sample.labels[: sample.object_index.numel()] for sample in samples])

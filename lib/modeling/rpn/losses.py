@@ -86,8 +86,8 @@ def rpn_losses(
         sizes_hw: of each picture without padding.
 
     Returns:
-        ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors. ``loss_rpn_bbox``: smooth L1 (beta 1/9) of
-        the positive ones, summed, over the number of all sampled ones.
+        ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors. ``loss_rpn_bbox``: smooth L1 (beta 1/9)
+        of the positive ones, summed, over the number of all sampled ones.
     """
     positives, negatives, regression = [], [], []
     for image, (image_boxes, image_crowd, size) in enumerate(zip(boxes, crowd_boxes, sizes_hw, strict=True)):

@@ -51,7 +51,7 @@ class RegionProposalNetwork(nn.Module):
         sizes_hw: Sequence[tuple[int, int]],
         targets: Sequence[dict[str, Tensor]] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Proposals float32 [K, 4] of each picture in input pixels, best first; and the losses, if ``targets`` are given.
+        """Proposals float32 [K, 4] of each picture in input pixels, best first; and the losses, if there are targets.
 
         Args:
             features: maps [N, C, H_l, W_l] by name.
