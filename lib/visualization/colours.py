@@ -1,0 +1,40 @@
+"""Colours that can be told apart, on any picture."""
+
+from __future__ import annotations
+
+Colour = tuple[int, int, int]
+"""RGB, 0..255."""
+
+WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
+
+PALETTE: tuple[Colour, ...] = (
+    (230, 57, 70),
+    (29, 133, 237),
+    (255, 196, 0),
+    (46, 184, 92),
+    (171, 71, 224),
+    (255, 127, 17),
+    (0, 194, 209),
+    (240, 98, 176),
+    (139, 195, 38),
+    (94, 92, 230),
+    (178, 106, 60),
+    (0, 150, 136),
+    (255, 138, 128),
+    (128, 203, 255),
+    (205, 130, 255),
+    (255, 224, 130),
+)
+"""Neighbours differ strongly in hue."""
+
+
+def colour_of(index: int) -> Colour:
+    """Colour of the index-th object; they repeat after the palette's end."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def text_colour_on(background: Colour) -> Colour:
+    """Black or white, whichever is read better on the background."""
+    red, green, blue = background
+    return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else WHITE
