@@ -43,11 +43,18 @@ class _Reads(ast.NodeVisitor):
     def __init__(self, tree: ast.Module) -> None:
         self.paths: Paths = set()
         self._groups: dict[str, Paths] = {"cfg": {()}}
-        for _ in range(3):  # aliases of aliases
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Assign):
-                    self._bind(node.targets, node.value)
         self.visit(tree)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+        outer = self._groups
+        parameters = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)} - {"cfg"}
+        self._groups = {name: paths for name, paths in outer.items() if name not in parameters}
+        for _ in range(3):  # aliases of aliases
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Assign):
+                    self._bind(inner.targets, inner.value)
+        self.generic_visit(node)
+        self._groups = outer
 
     def _bind(self, targets: list[ast.expr], value: ast.expr) -> None:
         for target in targets:
@@ -103,11 +110,12 @@ def test_every_option_is_read() -> None:
     [
         ("cfg.TRAIN.SCALES", "TRAIN.SCALES", True),
         ("cfg.TRAIN.SCALES", "TEST.SCALE", False),
-        ("train = cfg.TRAIN\ntrain.MAX_SIZE", "TRAIN.MAX_SIZE", True),
-        ("train = cfg.TRAIN\ntrain.MAX_SIZE", "TEST.MAX_SIZE", False),
-        ("mode = cfg.TRAIN if t else cfg.TEST\nmode.MAX_SIZE", "TEST.MAX_SIZE", True),
-        ("a, b = cfg.TRAIN, cfg.MODEL.FPT\nb.NORM", "MODEL.FPT.NORM", True),
+        ("def f(cfg):\n    train = cfg.TRAIN\n    train.MAX_SIZE", "TRAIN.MAX_SIZE", True),
+        ("def f(cfg):\n    train = cfg.TRAIN\n    train.MAX_SIZE", "TEST.MAX_SIZE", False),
+        ("def f(cfg):\n    mode = cfg.TRAIN if t else cfg.TEST\n    mode.MAX_SIZE", "TEST.MAX_SIZE", True),
+        ("def f(cfg):\n    a, b = cfg.TRAIN, cfg.MODEL.FPT\n    b.NORM", "MODEL.FPT.NORM", True),
         ("def f(group): return group.NORM", "MODEL.FPT.NORM", True),
+        ("def f(cfg):\n    a = cfg.TEST\ndef g(a):\n    a.SCALES", "TRAIN.SCALES", True),
         ("cfg.FPN[f'{kind}_MIN_LEVEL']", "FPN.ROI_MIN_LEVEL", True),
         ("cfg.FPN", "FPN.DIM", False),
         ("# cfg.FPN.DIM\n'cfg.FPN.DIM'", "FPN.DIM", False),
