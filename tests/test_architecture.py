@@ -69,6 +69,8 @@ class _Reads(ast.NodeVisitor):
             return self._groups.get(node.id, set())
         if isinstance(node, ast.IfExp):
             return self._resolve(node.body) | self._resolve(node.orelse)
+        if isinstance(node, ast.Attribute) and node.attr == "cfg":
+            return {()}  # self.cfg
         if isinstance(node, ast.Attribute) and node.attr.isupper():
             owners = self._resolve(node.value) or {("?",)}
             return {(*owner, node.attr) for owner in owners}
@@ -110,6 +112,8 @@ def test_every_option_is_read() -> None:
     [
         ("cfg.TRAIN.SCALES", "TRAIN.SCALES", True),
         ("cfg.TRAIN.SCALES", "TEST.SCALE", False),
+        ("self.cfg.TRAIN.SCALES", "TRAIN.SCALES", True),
+        ("args.cfg_file.TRAIN", "TRAIN.SCALES", False),
         ("def f(cfg):\n    train = cfg.TRAIN\n    train.MAX_SIZE", "TRAIN.MAX_SIZE", True),
         ("def f(cfg):\n    train = cfg.TRAIN\n    train.MAX_SIZE", "TEST.MAX_SIZE", False),
         ("def f(cfg):\n    mode = cfg.TRAIN if t else cfg.TEST\n    mode.MAX_SIZE", "TEST.MAX_SIZE", True),
