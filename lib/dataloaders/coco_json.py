@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,16 @@ def read_coco_json(path: Path) -> tuple[PackedAnnotations, Categories, DatasetRe
     Raises:
         UserError: the file is missing, no json, or has faults that would lose labels; all faults are in the message.
     """
-    content = load_json(path)
     report = DatasetReport(source=str(path))
+    with _no_garbage_collection():
+        packed, categories = _read(path, report)
+    if report.has_fatal:
+        raise UserError(f"this data set cannot be used:\n{report.text()}")
+    return packed, categories, report
+
+
+def _read(path: Path, report: DatasetReport) -> tuple[PackedAnnotations, Categories]:
+    content = load_json(path)
     categories, category_ids = _read_categories(_entries(path, content, "categories", report), report)
     images = _read_images(_entries(path, content, "images", report), report)
     annotations = _entries(path, content, "annotations", report, is_optional=True)
@@ -40,9 +49,19 @@ def read_coco_json(path: Path) -> tuple[PackedAnnotations, Categories, DatasetRe
     report.num_annotations = len(annotations)
     packed = _pack(images, annotations, category_ids, report)
     report.num_empty_images = int((np.diff(packed.object_offsets) == 0).sum())
-    if report.has_fatal:
-        raise UserError(f"this data set cannot be used:\n{report.text()}")
-    return packed, categories, report
+    return packed, categories
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of small lists live here, none of them garbage: most of the time would go into looking at them."""
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_collecting:
+            gc.enable()
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -51,8 +70,6 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or broken; the position is named.
     """
-    is_collecting = gc.isenabled()
-    gc.disable()  # millions of small lists, none of them garbage: half of the time would go into looking at them
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -65,9 +82,6 @@ def load_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: broken json: byte {error.start} is no text ({error.reason})") from None
     except RecursionError:
         raise UserError(f"{path}: broken json: brackets are nested too deep") from None
-    finally:
-        if is_collecting:
-            gc.enable()
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: the json's top is a {type(content).__name__}; COCO's format has an object with the keys "
@@ -90,6 +104,8 @@ def _entries(
     if not isinstance(value, list):
         report.add(f"{key!r} is no list", "correct the file", f"it is a {type(value).__name__}", is_fatal=True)
         return []
+    if not value and not is_optional:
+        report.add(f"empty list under {key!r}", "fill it", path.name, is_fatal=True)
     wrong = [f"{key}[{i}]" for i, entry in enumerate(value) if not isinstance(entry, dict)]
     report.add_all(f"{key} that are no objects", "correct the file", wrong, is_fatal=True)
     return [entry for entry in value if isinstance(entry, dict)] if wrong else value
@@ -133,8 +149,6 @@ def _read_categories(entries: list[dict[str, Any]], report: DatasetReport) -> tu
     """Classes sorted by id, and their ids as int64."""
     ids = _column(entries, "id", "category", report)
     _report_duplicates(ids.tolist(), "category ids that occur more than once", report)
-    if not entries and not report.has_fatal:
-        report.add("empty 'categories'", "name at least one class", "categories", is_fatal=True)
     ordered = sorted(zip(ids.tolist(), entries, strict=True), key=lambda pair: pair[0])
     categories = Categories(
         ids=tuple(value for value, _ in ordered),
@@ -153,8 +167,6 @@ def _read_images(entries: list[dict[str, Any]], report: DatasetReport) -> dict[s
     names = [entry.get("file_name") for entry in entries]
     unnamed = [f"id {entry.get('id')}" for entry, name in zip(entries, names, strict=True) if not name]
     report.add_all("images without the key 'file_name'", "add it", unnamed, is_fatal=True)
-    if not entries and not report.has_fatal:
-        report.add("empty 'images'", "list at least one picture", "images", is_fatal=True)
     return {"ids": ids, "sizes_hw": np.stack(sizes, axis=1), "names": [str(name or "") for name in names]}
 
 
