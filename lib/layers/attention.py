@@ -10,6 +10,8 @@ distance, times a scale (ours).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,6 +24,7 @@ Similarity = Literal["dot", "euclidean"]
 SIMILARITIES = ("dot", "euclidean")
 
 _MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
+_MIN_ROWS = 64
 _CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}  # logits computed at once: on a CPU they stay inside the cache
 
 
@@ -192,9 +195,10 @@ class _MixtureOfSoftmaxes(torch.autograd.Function):
         q, k = q.contiguous(), k.contiguous()
         ctx.save_for_backward(q, k, v, shares)
         out = v.new_empty(q.shape[0], q.shape[2], v.shape[-1])
+        buffer = _Buffer(q, k)
         for b, rows in _chunks(q, k):
-            parts = torch.softmax(torch.bmm(q[b, :, rows], k[b].mT), dim=-1)
-            out[b, rows] = _mix(parts, shares[b]) @ v[b]
+            parts = buffer.softmax(q[b, :, rows], k[b])
+            torch.mm(buffer.mix(parts, shares[b]), v[b], out=out[b, rows])
         return out
 
     @staticmethod
@@ -204,11 +208,13 @@ class _MixtureOfSoftmaxes(torch.autograd.Function):
         grad_out = grads[0].contiguous()
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_shares = torch.zeros_like(shares)
+        buffer = _Buffer(q, k)
         for b, rows in _chunks(q, k):
             grad_rows = grad_out[b, rows]
-            parts = torch.softmax(torch.bmm(q[b, :, rows], k[b].mT), dim=-1)
-            grad_v[b].addmm_(_mix(parts, shares[b]).t(), grad_rows)
-            grad_logits = parts * (grad_rows @ v[b].t())
+            parts = buffer.softmax(q[b, :, rows], k[b])
+            grad_v[b].addmm_(buffer.mix(parts, shares[b]).t(), grad_rows)
+            # of the logits of part n, without its factor pi_n: P_n (dW - sum_j P_n dW), dW the gradient of the weights
+            grad_logits = buffer.product(parts, buffer.grad_weights(grad_rows, v[b]))
             row_sums = grad_logits.sum(dim=-1, keepdim=True)
             grad_shares[b] += row_sums.sum(dim=(1, 2))
             grad_logits.addcmul_(parts, row_sums, value=-1)
@@ -218,21 +224,53 @@ class _MixtureOfSoftmaxes(torch.autograd.Function):
         return grad_q.mul_(weights), grad_k.mul_(weights), grad_v, grad_shares
 
 
-def _chunks(q: Tensor, k: Tensor) -> list[tuple[int, slice]]:
-    """Image and range of queries of each chunk; a chunk's logits number about _CHUNK_ELEMENTS."""
-    num_images, num_parts, num_queries, _ = q.shape
+class _Buffer:
+    """Memory for the largest chunk, taken once: fresh pages for each chunk would cost more than the arithmetic."""
+
+    def __init__(self, q: Tensor, k: Tensor) -> None:
+        num_rows = min(_rows_at_once(q, k), q.shape[2])
+        self.logits = q.new_empty(q.shape[1], num_rows, k.shape[2])
+        self.parts = torch.empty_like(self.logits)
+        self.mixed = q.new_empty(num_rows, k.shape[2])
+
+    def softmax(self, q: Tensor, k: Tensor) -> Tensor:
+        """[M, c, d] and [M, Nk, d] -> [M, c, Nk], in `parts`."""
+        shape = (q.shape[0], q.shape[1], k.shape[1])
+        return torch.softmax(torch.bmm(q, k.mT, out=_view(self.logits, shape)), dim=-1, out=_view(self.parts, shape))
+
+    def product(self, parts: Tensor, other: Tensor) -> Tensor:
+        """[M, c, Nk] times [c, Nk] -> [M, c, Nk], in `logits`."""
+        return torch.mul(parts, other, out=_view(self.logits, parts.shape))
+
+    def mix(self, parts: Tensor, shares: Tensor) -> Tensor:
+        """sum_n shares_n parts_n: [M, c, Nk] and [M] -> [c, Nk], in `mixed`."""
+        mixed = torch.mul(parts[0], shares[0], out=self.mixed[: parts.shape[1]])
+        for part, share in zip(parts[1:], shares[1:], strict=True):
+            mixed.addcmul_(part, share)
+        return mixed
+
+    def grad_weights(self, grad_rows: Tensor, v: Tensor) -> Tensor:
+        """Gradient of the mixed weights: [c, Dv] and [Nk, Dv] -> [c, Nk], in `mixed`."""
+        return torch.mm(grad_rows, v.t(), out=self.mixed[: len(grad_rows)])
+
+
+def _view(buffer: Tensor, shape: Sequence[int]) -> Tensor:
+    """The beginning of a buffer as a contiguous tensor of `shape`: the last chunk is smaller than the others."""
+    return buffer.view(-1)[: math.prod(shape)].view(shape)
+
+
+def _rows_at_once(q: Tensor, k: Tensor) -> int:
+    """Queries of a chunk: its logits number about _CHUNK_ELEMENTS."""
     budget = _CHUNK_ELEMENTS.get(q.device.type, _CHUNK_ELEMENTS["cuda"])
-    step = max(16, budget // max(1, num_parts * k.shape[2]))
+    return max(_MIN_ROWS, budget // max(1, q.shape[1] * k.shape[2]))
+
+
+def _chunks(q: Tensor, k: Tensor) -> list[tuple[int, slice]]:
+    """Image and range of queries of each chunk."""
+    num_images, _, num_queries, _ = q.shape
+    step = _rows_at_once(q, k)
     starts = range(0, num_queries, step)
     return [(b, slice(start, min(start + step, num_queries))) for b in range(num_images) for start in starts]
-
-
-def _mix(parts: Tensor, shares: Tensor) -> Tensor:
-    """sum_n shares_n parts_n: [M, c, Nk] and [M] -> [c, Nk]."""
-    mixed = parts[0] * shares[0]
-    for part, share in zip(parts[1:], shares[1:], strict=True):
-        mixed.addcmul_(part, share)
-    return mixed
 
 
 def _attend_windows(
