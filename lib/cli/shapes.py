@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpt.cli.common import run_command
 from fpt.dataloaders.shapes import generate_shapes
-from fpt.utils.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,18 +25,18 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set; returns the exit status."""
     args = build_parser().parse_args(argv)
-    try:
-        is_new = generate_shapes(
-            args.output_dir,
-            num_train=args.num_train,
-            num_val=args.num_val,
-            size=args.size,
-            seed=args.seed,
-            overwrite=args.overwrite,
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    is_new = generate_shapes(
+        args.output_dir,
+        num_train=args.num_train,
+        num_val=args.num_val,
+        size=args.size,
+        seed=args.seed,
+        overwrite=args.overwrite,
+    )
     verb = "wrote" if is_new else "found"
     print(f"{verb} {args.num_train} training and {args.num_val} validation pictures: {args.output_dir}")
     return 0
