@@ -58,7 +58,11 @@ def evaluate_coco(
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     raw = run_backend(
         resolve_backend(backend),
-        {**ground_truth, "annotations": _annotations_for(ground_truth["annotations"], iou_type)},
+        {
+            "images": ground_truth["images"],
+            "categories": ground_truth["categories"],
+            "annotations": _annotations_for(ground_truth["annotations"], iou_type),
+        },
         [_for_iou_type(item, iou_type) for item in results],
         iou_type=iou_type,
         image_ids=sorted(known) if image_ids is None else image_ids,

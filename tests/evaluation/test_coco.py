@@ -22,6 +22,7 @@ from fpt.evaluation.coco import (
 from fpt.evaluation.coco_backends import resolve_backend
 from fpt.structures.detections import Detections
 from fpt.utils.errors import UserError
+from fpt.visualization.ground_truth import detections_from_annotations
 
 
 @pytest.fixture(params=["pycocotools", "hotcoco"])
@@ -95,6 +96,25 @@ def test_both_evaluators_agree_by_class(shared_data: Path) -> None:
     ]
     assert metrics[0] == metrics[1]
     assert list(metrics[0]["per_class"]) == ["person", "car", "bottle"]
+
+
+@pytest.mark.parametrize("name", ["nuts/annotations/val.json", "coco/annotations/instances_val2017.json"])
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_the_truth_of_real_photos_is_found_perfect(shared_data: Path, backend: str, iou_type: str, name: str) -> None:
+    truth = load_ground_truth(shared_data / name)
+    category_ids = sorted(category["id"] for category in truth["categories"])
+    pictures = [
+        detections_from_annotations(
+            [item for item in truth["annotations"] if item["image_id"] == image["id"]],
+            category_ids,
+            image_id=image["id"],
+            size_hw=(image["height"], image["width"]),
+        )
+        for image in truth["images"]
+    ]
+    results = [item for item in to_coco_results(pictures, category_ids) if "segmentation" in item]
+    metrics = evaluate_coco(truth, results, iou_type=iou_type, backend=backend)
+    assert metrics["AP"] == pytest.approx(1.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
