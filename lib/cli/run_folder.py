@@ -36,3 +36,10 @@ def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Seq
     write_text(folder / "config.yaml", cfg.dump())
     write_json(folder / "environment.json", describe_environment(program, arguments))
     _LOGGER.info("run folder: %s", folder)
+
+
+def start_log(folder: Path, *, program: str, arguments: Sequence[str]) -> None:
+    """Make the folder of an evaluation or inference, write environment.json, and log into log.txt from here on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    add_log_file(folder / "log.txt")
+    write_json(folder / "environment.json", describe_environment(program, arguments))
