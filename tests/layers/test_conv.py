@@ -1,0 +1,37 @@
+"""Blocks of the heads and their initialisation."""
+
+import pytest
+import torch
+from torch import nn
+
+from fpt.layers.conv import conv_block, init_weight, linear_block
+from fpt.layers.norm import group_norm
+
+
+@pytest.mark.parametrize(
+    ("method", "std"),
+    [("GaussianFill", 0.02), ("MSRAFill", (2 / (64 * 9)) ** 0.5), ("XavierFill", (1 / (64 * 9)) ** 0.5)],
+)
+def test_spread_of_each_initialisation(method: str, std: float) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 64, 3)
+    init_weight(conv, method=method, std=0.02)
+    assert conv.weight.std().item() == pytest.approx(std, rel=0.05)
+    assert conv.bias is not None
+    assert not conv.bias.any()
+
+
+def test_unknown_initialisation_is_named() -> None:
+    with pytest.raises(ValueError, match="'Zeros'; legal are GaussianFill, MSRAFill"):
+        init_weight(nn.Linear(2, 2), method="Zeros")
+
+
+@pytest.mark.parametrize("norm", [None, group_norm])
+@pytest.mark.parametrize("count", [0, 2])
+def test_blocks_keep_sizes_and_take_no_rois(norm, count: int) -> None:
+    x = torch.randn(count, 6, 5, 5)
+    out = conv_block(6, 8, norm=norm, dilation=2)(x)
+    assert out.shape == (count, 8, 5, 5)
+    flat = linear_block(8 * 25, 4, norm=norm)(out.flatten(1))
+    assert flat.shape == (count, 4)
+    assert (flat >= 0).all()

@@ -1,0 +1,49 @@
+"""Normalisation layers."""
+
+import pytest
+import torch
+from torch import nn
+
+from fpt.layers.norm import FrozenBatchNorm2d, group_norm, num_groups_for, replace_batch_norm
+
+
+def _trained(channels: int, eps: float = 1e-5) -> nn.BatchNorm2d:
+    layer = nn.BatchNorm2d(channels, eps=eps)
+    for tensor in (layer.weight, layer.bias, layer.running_mean):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(layer.running_var, 0.5, 2)
+    return layer.eval()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_frozen_batch_norm_equals_batch_norm_in_evaluation_mode(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    trained, frozen = _trained(6), FrozenBatchNorm2d(6)
+    frozen.load_state_dict(trained.state_dict(), strict=False)
+    x = torch.randn(2, 6, 5, 4).contiguous(memory_format=memory_format)
+    out = frozen.train()(x)
+    torch.testing.assert_close(out, trained(x))
+    assert out.is_contiguous(memory_format=memory_format)
+    assert list(frozen.parameters()) == []
+
+
+def test_frozen_batch_norm_keeps_the_type_of_its_input() -> None:
+    assert FrozenBatchNorm2d(4)(torch.zeros(1, 4, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("channels", "wanted", "groups"), [(64, 32, 32), (48, 32, 24), (24, 32, 24), (7, 4, 1)])
+def test_groups_fall_back_to_the_largest_divisor(channels: int, wanted: int, groups: int) -> None:
+    assert num_groups_for(channels, wanted) == groups
+    assert group_norm(channels, num_groups=wanted)(torch.zeros(1, channels, 2, 2)).shape[1] == channels
+
+
+def test_replacing_batch_norm_keeps_the_function_and_epsilon() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(_trained(4, eps=0.5)))
+    x = torch.randn(2, 3, 4, 4)
+    expected, state = model.eval()(x), model.state_dict()
+    replace_batch_norm(model, None)
+    model.load_state_dict(state, strict=False)
+    torch.testing.assert_close(model.train()(x), expected)
+    replace_batch_norm(model, group_norm)
+    assert isinstance(model[1][0], FrozenBatchNorm2d)
