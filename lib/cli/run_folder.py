@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpt.core.config import with_absolute_paths
 from fpt.core.config_node import CfgNode
 from fpt.utils.environment import describe_environment
 from fpt.utils.files import write_json, write_text
@@ -33,7 +34,7 @@ def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Seq
     add_log_file(folder / "log.txt")
     if old and not is_resumed:
         _LOGGER.warning("%s holds %d checkpoints of an earlier run; they stay beside the new ones", folder, len(old))
-    write_text(folder / "config.yaml", cfg.dump())
+    write_text(folder / "config.yaml", with_absolute_paths(cfg).dump())
     write_json(folder / "environment.json", describe_environment(program, arguments))
     _LOGGER.info("run folder: %s", folder)
 

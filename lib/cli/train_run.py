@@ -14,6 +14,7 @@ import torch
 from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_weights, newest_checkpoint
 from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_dataset
 from fpt.cli.run_folder import new_run_folder, start_run_folder
+from fpt.core.config import with_absolute_paths
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.coco import CocoDataset
@@ -73,7 +74,7 @@ class TrainingRun:
             model=model,
             optimizer=optimizer,
             classes=list(_class_names(loader)),
-            config=self.cfg.dump(),
+            config=with_absolute_paths(self.cfg).dump(),
             period=self.cfg.TRAIN.SNAPSHOT_ITERS,
             pictures_per_step=self.batch_size * self.args.iter_size,
             start_step=start_step,

@@ -30,6 +30,22 @@ class Assignment(NamedTuple):
     source: str
 
 
+class _Loader(yaml.SafeLoader):
+    """yaml's safe loader, which warns of a key that stands twice in one group: only the last one counts."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                _LOGGER.warning(
+                    "%s (in %s, line %d): stands twice in its group; the last one counts", key, self.name, line
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
 def flatten_options(group: Group, prefix: str = "") -> Iterator[tuple[str, Option]]:
     """Pairs of full dotted key and option, in the order of the tree."""
     for name, item in group.items():
@@ -48,7 +64,9 @@ def read_yaml(path: Path) -> list[Assignment]:
     if not path.is_file():
         raise UserError(f"config file {path} does not exist")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader.name = str(path)
+        tree = loader.get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"config file {path} is not valid yaml: {error}") from None
     if tree is None:

@@ -132,6 +132,15 @@ def test_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load_cfg(path) == get_cfg()
 
 
+def test_key_that_stands_twice_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("SOLVER:\n  GAMMA: 0.1\n  MAX_ITER: 10\n  GAMMA: 0.2\n")
+    with caplog.at_level(logging.WARNING, "fpt"):
+        cfg = load_cfg(path)
+    assert cfg.SOLVER.GAMMA == 0.2
+    assert f"GAMMA (in {path}, line 4): stands twice in its group; the last one counts" in caplog.text
+
+
 def test_yaml_off_is_the_word(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("SOLVER:\n  AMP: off\n")
