@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fpt.layers.conv import conv_block, init_weight, linear_block
-from fpt.layers.norm import group_norm
+from fpt.layers.conv import apply_conv_norm, conv_block, init_weight, linear_block
+from fpt.layers.norm import FrozenBatchNorm2d, group_norm
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,24 @@ def test_blocks_keep_sizes_and_take_no_rois(norm, count: int) -> None:
     flat = linear_block(8 * 25, 4, norm=norm)(out.flatten(1))
     assert flat.shape == (count, 4)
     assert (flat >= 0).all()
+
+
+@pytest.mark.parametrize("kind", ["frozen", "group"])
+def test_folding_changes_neither_values_nor_gradients(kind: str) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False).to(memory_format=torch.channels_last)
+    norm: nn.Module = group_norm(6)
+    if kind == "frozen":
+        norm = FrozenBatchNorm2d(6)
+        for tensor in norm.buffers():
+            nn.init.uniform_(tensor, 0.5, 2)
+    x = torch.randn(2, 4, 9, 9).to(memory_format=torch.channels_last)
+    results = []
+    for out in (apply_conv_norm(conv, norm, x), norm(conv(x))):
+        (grad,) = torch.autograd.grad(out.square().sum(), conv.weight)
+        results.append((out, grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = apply_conv_norm(conv, norm, x)
+    torch.testing.assert_close(half.float(), results[0][0], atol=0.2, rtol=0.1)

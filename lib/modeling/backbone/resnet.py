@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpt.layers.conv import init_weight
+from fpt.layers.conv import apply_conv_norm, init_weight
 
 LEVELS = ("res2", "res3", "res4", "res5")
 STRIDES = (4, 8, 16, 32)
@@ -40,9 +40,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, channels, H / stride, W / stride]."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        return F.relu(out + self.downsample(x), inplace=True)
+        out = F.relu(apply_conv_norm(self.conv1, self.bn1, x), inplace=True)
+        out = apply_conv_norm(self.conv2, self.bn2, out)
+        return F.relu(out.add_(_apply_shortcut(self.downsample, x)), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -64,17 +64,25 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] -> [N, 4 * channels, H / stride, W / stride]."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
-        return F.relu(out + self.downsample(x), inplace=True)
+        out = F.relu(apply_conv_norm(self.conv1, self.bn1, x), inplace=True)
+        out = F.relu(apply_conv_norm(self.conv2, self.bn2, out), inplace=True)
+        out = apply_conv_norm(self.conv3, self.bn3, out)
+        return F.relu(out.add_(_apply_shortcut(self.downsample, x)), inplace=True)
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int, norm: ResNorm) -> nn.Module:
+def _shortcut(in_channels: int, out_channels: int, stride: int, norm: ResNorm) -> nn.Sequential:
+    """Empty where the shapes agree."""
     if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
+        return nn.Sequential()
     conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
     return nn.Sequential(conv, norm(out_channels, False))
+
+
+def _apply_shortcut(shortcut: nn.Sequential, x: Tensor) -> Tensor:
+    if len(shortcut) == 0:
+        return x
+    conv, norm = shortcut
+    return apply_conv_norm(conv, norm, x)  # type: ignore[arg-type]
 
 
 class ResNet(nn.Module):
@@ -130,7 +138,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         """Pictures [N, 3, H, W] -> maps ``res2`` .. ``res5`` of strides 4, 8, 16, 32."""
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(apply_conv_norm(self.conv1, self.bn1, x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps: OrderedDict[str, Tensor] = OrderedDict()
         for level, stage in zip(LEVELS, self._stages(), strict=True):
