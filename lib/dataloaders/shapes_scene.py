@@ -19,8 +19,9 @@ IGNORE_LABEL = 255
 
 _PLAIN_FIGURES = ("square", "triangle", "star", "crescent")
 _SUPERSAMPLING = 4
+_MAX_TILT = 0.45
 _MIN_VISIBLE_SHARE = {"key": 0.7, "ring": 0.45}
-_MIN_VISIBLE_SHARE_OTHERS = 0.3
+_MIN_VISIBLE_SHARE_OTHERS = 0.35
 _MIN_VISIBLE_PIXELS = 24
 
 
@@ -105,13 +106,13 @@ def _draw_names(rng: Rng) -> list[str]:
 
 
 def _draw_side(rng: Rng, name: str, shorter: int) -> float:
-    """Side in pixels: mostly a quarter to two thirds of the picture, some tiny, some that nearly fill it."""
+    """Side in pixels: mostly a quarter to half of the picture, some tiny, some that nearly fill it."""
     kind = rng.random()
-    if kind < 0.05 and name not in ("key", "ring"):
+    if kind < 0.04 and name not in ("key", "ring"):
         return float(rng.uniform(0.09, 0.16) * shorter)
     if kind > 0.97:
         return float(rng.uniform(0.75, 1.0) * shorter)
-    return float(np.exp(rng.uniform(np.log(0.24), np.log(0.62))) * shorter)
+    return float(np.exp(rng.uniform(np.log(0.24), np.log(0.52))) * shorter)
 
 
 def _draw_figures(rng: Rng, size_hw: tuple[int, int]) -> list[Figure]:
@@ -121,10 +122,10 @@ def _draw_figures(rng: Rng, size_hw: tuple[int, int]) -> list[Figure]:
     names = _draw_names(rng)
     sides = sorted(((_draw_side(rng, name, min(size_hw)), name) for name in names), reverse=True)
     for side, name in sides:
-        centre = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.1, 0.9) * height))
+        centre = (float(rng.uniform(0.14, 0.86) * width), float(rng.uniform(0.14, 0.86) * height))
         if figures and rng.random() < 0.35:
             centre = _beside(rng, figures[rng.integers(len(figures))], side, size_hw)
-        contours = place_outline(name, centre_xy=centre, side=side, angle=rng.uniform(0, 2 * np.pi))
+        contours = place_outline(name, centre_xy=centre, side=side, angle=rng.uniform(-_MAX_TILT, _MAX_TILT))
         figures.append(Figure(name, centre, side, contours))
     if rng.random() < 0.06:
         figures.insert(0, _draw_crowd(rng, size_hw))

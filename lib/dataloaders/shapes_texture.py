@@ -15,7 +15,7 @@ def draw_colour(rng: Rng, *, max_saturation: float = 0.95) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] * 255
 
 
-def draw_contrasting_colour(rng: Rng, others: list[np.ndarray], *, distance: float = 90.0) -> np.ndarray:
+def draw_contrasting_colour(rng: Rng, others: list[np.ndarray], *, distance: float = 110.0) -> np.ndarray:
     """A random colour at least `distance` (0..441) from all of `others`; the farthest of 24 tries if none is."""
     best, best_distance = draw_colour(rng), -1.0
     for _ in range(24):
@@ -73,9 +73,9 @@ def draw_background(rng: Rng, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.
     """
     image = np.broadcast_to(draw_colour(rng, max_saturation=0.55), (*size_hw, 3)).astype(np.float32)
     for index in rng.choice(len(_PATTERNS), size=2, replace=False):
-        tint = rng.uniform(-28, 28, size=3).astype(np.float32)
+        tint = rng.uniform(-20, 20, size=3).astype(np.float32)
         image += _PATTERNS[index](rng, size_hw).astype(np.float32)[..., None] * tint
-    image += rng.standard_normal((*size_hw, 1), dtype=np.float32) * np.float32(rng.uniform(2, 8))
+    image += rng.standard_normal((*size_hw, 1), dtype=np.float32) * np.float32(rng.uniform(1, 5))
     np.clip(image, 0, 255, out=image)
     return image, image.mean(axis=(0, 1))
 
@@ -83,6 +83,6 @@ def draw_background(rng: Rng, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.
 def draw_fill(rng: Rng, size_hw: tuple[int, int], colour: np.ndarray) -> np.ndarray:
     """The inside of a figure: its colour, softly shaded, sometimes striped; float32 [H, W, 3]."""
     fill = colour + _gradient(rng, size_hw)[..., None] * np.float32(rng.uniform(5, 25))
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         fill += _stripes(rng, size_hw)[..., None] * np.float32(rng.uniform(8, 20))
     return np.clip(fill, 0, 255).astype(np.float32)
