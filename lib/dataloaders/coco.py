@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -141,6 +142,10 @@ class CocoDataset(PictureDataset):
         """File of a picture."""
         return self.image_dir / self._store.packed.file_name(index)
 
+    def size_hw(self, index: int) -> tuple[int, int]:
+        """Height and width of a picture, as annotated."""
+        return self._store.packed.size_hw(index)
+
     def file_names(self) -> list[str]:
         """File names of all pictures, relative to image_dir."""
         return self._store.packed.file_names(self._length)
@@ -166,7 +171,7 @@ class CocoDataset(PictureDataset):
         input_hw, is_flipped = self.transform.draw(size_hw, seed)
         image = resize_image(image, input_hw)
         if is_flipped:
-            image = np.ascontiguousarray(image[:, ::-1])
+            image = cv2.flip(image, 1)
         sample: Sample = {
             "image": torch.from_numpy(image).permute(2, 0, 1),
             "image_id": int(packed.image_ids[index]),

@@ -1,0 +1,74 @@
+"""Checks data sets and says what is wrong with them, all of it at once; exit status 1 if anything is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from fpt.core.config import load_cfg
+from fpt.dataloaders.build import build_dataset
+from fpt.dataloaders.catalog import dataset_names
+from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.image_io import read_image
+from fpt.utils.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cfg", help="yaml file; its data sets are checked unless --dataset names others")
+    parser.add_argument("--dataset", help="a name as train_net_step takes it")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options over the yaml file")
+    parser.add_argument("--read_pictures", action="store_true", help="decode every picture too")
+    return parser.parse_args()
+
+
+def check_pictures(dataset: CocoDataset) -> int:
+    """Decode every picture; print and count those that fail."""
+    num_failures = 0
+    for index in range(len(dataset)):
+        try:
+            read_image(dataset.image_path(index), dataset.size_hw(index))
+        except UserError as error:
+            print(f"  ERROR {error}")
+            num_failures += 1
+    return num_failures
+
+
+def check(name: str, dataset: CocoDataset, *, reads_pictures: bool) -> bool:
+    """Print what a data set holds and what is wrong; whether anything is."""
+    masks = "masks" if dataset.has_masks else "boxes only"
+    print(f"data set {name}: {len(dataset.class_names)} classes ({', '.join(dataset.class_names)}), {masks}")
+    print(dataset.report.text())
+    num_failures = check_pictures(dataset) if reads_pictures else 0
+    return bool(dataset.report.findings) or num_failures > 0
+
+
+def main() -> int:
+    """Check each data set that is named."""
+    args = parse_args()
+    is_faulty = False
+    try:
+        cfg = load_cfg(args.cfg, args.set)
+        names = (cfg.TRAIN.DATASETS, cfg.TEST.DATASETS)
+        if args.dataset:
+            names = dataset_names(args.dataset, cfg.DATASETS)
+        ordered = dict.fromkeys([*names[0], *names[1]])
+        if not ordered:
+            raise UserError("no data set is named: give --cfg or --dataset")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name in ordered:
+        try:
+            dataset = build_dataset(cfg, name, is_train=False, with_masks=False)
+        except UserError as error:
+            print(error)
+            is_faulty = True
+            continue
+        is_faulty |= check(name, dataset, reads_pictures=args.read_pictures)
+    return int(is_faulty)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
