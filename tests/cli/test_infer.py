@@ -1,0 +1,85 @@
+"""The inference command: one result for every picture, and what happens to bad ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fpt.cli.infer import main
+from fpt.cli.picture_files import find_pictures, output_names
+from fpt.utils.errors import UserError
+
+
+def test_every_picture_has_its_files_even_with_nothing_found(trained, tmp_path: Path) -> None:
+    more = ("--load_ckpt", trained.checkpoint, "--image_dir", trained.folder / "images", "--output_dir", tmp_path)
+    assert main(trained.arguments(*more, "--thresh", "1.1")) == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"1.png", "1.json", "2.png", "2.json"}
+    content = json.loads((tmp_path / "1.json").read_text())
+    assert (content["width"], content["height"], content["detections"]) == (64, 64, [])
+
+
+def test_detections_have_names_and_masks(trained, tmp_path: Path) -> None:
+    more = (
+        "--load_ckpt",
+        trained.checkpoint,
+        "--images",
+        trained.folder / "images" / "1.png",
+        "--output_dir",
+        tmp_path,
+    )
+    assert main(trained.arguments(*more, "--thresh", "0", "--output_format", "json")) == 0
+    found = json.loads((tmp_path / "1.json").read_text())["detections"]
+    assert found
+    assert {item["class"] for item in found} <= {"red", "green"}
+    assert {"score", "box_xyxy", "mask_rle"} <= set(found[0])
+    assert not (tmp_path / "1.png").exists()
+
+
+def test_formats_and_merged_pdf(trained, tmp_path: Path) -> None:
+    more = ("--load_ckpt", trained.checkpoint, "--image_dir", trained.folder / "images", "--output_dir", tmp_path)
+    assert main(trained.arguments(*more, "--output_format", "jpg", "pdf", "--merge_pdfs")) == 0
+    assert {path.suffix for path in tmp_path.glob("[12].*")} == {".jpg", ".pdf"}
+    assert (tmp_path / "results.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_unreadable_pictures_are_named_and_the_others_done(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(trained.folder / "images" / "1.png", folder / "a.png")
+    cv2.imwrite(str(folder / "a.jpg"), np.zeros((40, 30), np.uint8))
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    more = ("--load_ckpt", trained.checkpoint, "--image_dir", folder, "--output_dir", tmp_path / "out")
+    assert main(trained.arguments(*more)) == 1
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a_jpg.png", "a_png.png"}
+    captured = capsys.readouterr()
+    assert captured.err.strip() == f"error: not readable: {folder / 'b.jpg'}"
+    assert "2 of 3 pictures done" in captured.out
+
+
+@pytest.mark.parametrize("more", [["--image_dir", "a", "--images", "b"], []])
+def test_either_a_folder_or_pictures(trained, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(trained.arguments("--load_ckpt", trained.checkpoint, *more))
+    assert stop.value.code == 2
+    assert "--image_dir" in capsys.readouterr().err
+
+
+def test_folder_without_pictures(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none is missing; name a folder"):
+        find_pictures(tmp_path / "none")
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match="holds 1 files but no picture"):
+        find_pictures(tmp_path)
+
+
+def test_names_do_not_collide() -> None:
+    names = output_names([Path(name) for name in ("a.jpg", "b.png", "c.jpg", "c.PNG", "x/d.jpg", "y/d.jpg", "log.png")])
+    assert names == ["a", "b", "c_jpg", "c_PNG", "d_jpg", "d_jpg_2", "log_2"]

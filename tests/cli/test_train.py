@@ -1,0 +1,215 @@
+"""The training command: run folder, repeatability, resume, batch size, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fpt.checkpoint.checkpoint import load_checkpoint
+from fpt.cli import test as evaluate
+from fpt.cli import train
+from fpt.engine.writers import ProgressWriter
+
+
+def losses_of(run: Path) -> list[dict[str, float]]:
+    """Losses of each record."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name.startswith("loss")} for record in records]
+
+
+def test_run_folder_says_what_it_holds(trained) -> None:
+    run = trained.folder / "run"
+    names = {path.name for path in run.iterdir()} - {"test"}
+    assert names == {"ckpt", "config.yaml", "environment.json", "metrics.jsonl", "log.txt"}
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["command"].startswith("fpt-train --cfg")
+    assert yaml.safe_load((run / "config.yaml").read_text())["SOLVER"]["MAX_ITER"] == 2
+    assert "run folder" in (run / "log.txt").read_text()
+    assert "step 2/2" in (run / "log.txt").read_text()
+    records = losses_of(run)
+    assert len(records) == 2
+    assert set(records[0]) == {"loss", "loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "loss_mask"}
+
+
+def test_checkpoint_holds_what_a_resume_needs(trained) -> None:
+    checkpoint = load_checkpoint(trained.checkpoint)
+    assert (checkpoint.step, checkpoint.pictures, checkpoint.classes) == (2, 4, ["red", "green"])
+    assert checkpoint.optimizer["type"] == "AdamW"
+    assert set(checkpoint.rng) >= {"python", "numpy", "torch"}
+
+
+def test_same_seed_same_losses_and_a_resumed_run_continues_them(trained, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    each = ("--disp_interval", "1", "--output_dir")
+    assert train.main(trained.arguments(*each, whole, "--set", "SOLVER.MAX_ITER", "3")) == 0
+    assert losses_of(whole)[:2] == losses_of(trained.folder / "run")
+    assert train.main(trained.arguments(*each, parts)) == 0
+    assert train.main(trained.arguments(*each, parts, "--resume", "--set", "SOLVER.MAX_ITER", "3")) == 0
+    assert losses_of(parts) == losses_of(whole)
+    assert sorted(p.name for p in (parts / "ckpt").iterdir()) == ["model_step2.pth", "model_step3.pth"]
+
+
+def test_resume_of_a_finished_run_does_nothing(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--resume", "--load_ckpt", trained.checkpoint, "--output_dir", tmp_path / "a")
+    assert train.main(trained.arguments(*arguments)) == 0
+    assert "nothing to train: 2 steps are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_the_run_with_a_checkpoint(tiny, monkeypatch: pytest.MonkeyPatch, number: int, status: int) -> None:
+    def interrupt(writer: ProgressWriter, record: dict[str, float]) -> None:
+        if record["step"] == 1:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(ProgressWriter, "__call__", interrupt)
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", "--set", "SOLVER.MAX_ITER", "50")) == status
+    names = [path.name for path in (tiny.folder / "run" / "ckpt").iterdir()]
+    assert names == ["model_step2.pth"]
+
+
+def test_default_run_folder_and_no_save(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--no_save", "--use_tfboard", "--set", "SOLVER.MAX_ITER", "1", "OUTPUT_DIR", tiny.folder / "Outputs")
+    assert train.main(tiny.arguments("--dataset", "tiny", *more)) == 0
+    runs = list((tiny.folder / "Outputs" / "tiny").iterdir())
+    assert len(runs) == 1
+    assert not (runs[0] / "ckpt").exists()
+    assert list((runs[0] / "tensorboard").glob("events*"))
+
+
+def test_periodic_evaluation_keeps_the_best(tiny) -> None:
+    run = tiny.folder / "run"
+    more = ("--set", "SOLVER.MAX_ITER", "2", "TRAIN.EVAL_PERIOD", "1")
+    assert train.main(tiny.arguments("--output_dir", run, *more)) == 0
+    records = [json.loads(line) for line in (run / "eval.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2]
+    best = load_checkpoint(run / "ckpt" / "model_best.pth")
+    assert best.best == max(record["segm"]["AP"] for record in records)
+
+
+def test_evaluation_does_not_disturb_training(trained, tmp_path: Path) -> None:
+    more = ("--disp_interval", "1", "--set", "TRAIN.EVAL_PERIOD", "1")
+    assert train.main(trained.arguments("--output_dir", tmp_path / "a", *more)) == 0
+    assert losses_of(tmp_path / "a") == losses_of(trained.folder / "run")
+
+
+def test_batch_size_adapts_the_schedule_and_says_so(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.folder / "run"
+    more = ("--bs", "1", "--iter_size", "2", "--lr_decay_gamma", "0.5", "--nw", "0", "--no_save", "--o", "SGD")
+    assert train.main(tiny.arguments("--output_dir", run, *more)) == 0
+    out = capsys.readouterr().out
+    assert "adapted SOLVER.BASE_LR: 0.001 -> 0.0005 (x 0.5: batch 2 -> 1)" in out
+    assert "adapted TRAIN.IMS_PER_BATCH: 2 -> 1" in out
+    assert "adapted SOLVER.GAMMA: 0.1 -> 0.5 (--lr_decay_gamma)" in out
+    assert "adapted SOLVER.TYPE: AdamW -> SGD (--o)" in out
+    assert "MAX_ITER" not in out
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["SOLVER"]["BASE_LR"], config["TRAIN"]["IMS_PER_BATCH"]) == (0.0005, 1)
+
+
+def test_explicit_rate_and_set_values_are_not_scaled(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--bs", "1", "--lr", "0.007", "--no_save", "--set", "SOLVER.MAX_ITER", "1")
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", *more)) == 0
+    out = capsys.readouterr().out
+    assert "adapted SOLVER.BASE_LR: 0.001 -> 0.007 (--lr)" in out
+    assert "step 1/1" in out
+    assert "lr 0.007" in out
+
+
+def test_weights_alone_start_a_data_set_of_other_classes(
+    trained, tmp_path: Path, tiny_factory: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_factory(tmp_path, ("red", "green", "blue"))
+    more = ("--load_ckpt", trained.checkpoint, "--no_save", "--output_dir", tmp_path / "run")
+    assert train.main(other.arguments(*more, "--set", "SOLVER.MAX_ITER", "1")) == 0
+    out = capsys.readouterr().out
+    assert "another number of classes: these start afresh: roi_heads.box_predictor" in out
+    assert "step 1/1" in out
+
+
+def test_two_pictures_are_learnt_by_heart(tiny) -> None:
+    run = tiny.folder / "run"
+    options = ("SOLVER.MAX_ITER", "90", "SOLVER.BASE_LR", "0.003", "SOLVER.LR_POLICY", "cosine")
+    assert train.main(tiny.arguments("--output_dir", run, "--set", *options)) == 0
+    losses = losses_of(run)
+    assert losses[-1]["loss"] < losses[0]["loss"] / 10
+    assert evaluate.main(tiny.arguments("--load_ckpt", run / "ckpt" / "model_step90.pth")) == 0
+    metrics = json.loads((run / "test" / "metrics.json").read_text())
+    assert metrics["bbox"]["AP"] > 0.9
+    assert metrics["segm"]["AP"] > 0.9
+
+
+def test_diverged_training_ends_with_status_1(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--lr", "1e30", "--o", "SGD", "--set", "SOLVER.MAX_ITER", "5", "SOLVER.CLIP_GRAD_NORM", "0")
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", *more)) == 1
+    error = capsys.readouterr().err
+    assert "training diverged: " in error
+    assert "image ids [" in error
+    assert "Traceback" not in error
+
+
+BAD_INPUT = [
+    (["--resume"], "--resume needs --output_dir DIR"),
+    (["--resume", "--output_dir", "{folder}/none"], "nothing to resume"),
+    (["--load_ckpt", "{folder}/none.pth"], "none.pth does not exist"),
+    (["--load_detectron", "{folder}/model.pkl"], "cannot be read yet"),
+    (["--dataset", "tinny"], "unknown data set 'tinny'; did you mean 'tiny"),
+    (["--set", "SOLVER.BASE_RL", "1"], "SOLVER.BASE_LR"),
+    (["--set", "SOLVER.BASE_LR"], "--set takes pairs"),
+    (["--set", "SOLVER.TYPE", "Lion"], "Lion"),
+    (["--set", "DATASETS.tiny_train.ANN_FILE", "none.json"], "none.json"),
+    (["--set", "TRAIN.DATASETS", "()"], "--dataset"),
+    (["--set", "TRAIN.EVAL_PERIOD", "1", "TEST.DATASETS", "()"], "TEST.DATASETS names no data set"),
+]
+
+
+@pytest.mark.parametrize(("more", "message"), BAD_INPUT)
+def test_bad_input_is_one_message(
+    tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tiny.folder)
+    arguments = [word.format(folder=tiny.folder) for word in more]
+    before = set(tiny.folder.iterdir())
+    assert train.main(tiny.arguments(*arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert {path.name for path in set(tiny.folder.iterdir()) - before} <= {"tiny.json.fptcache"}
+
+
+def test_missing_and_broken_yaml(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--cfg", str(tiny.folder / "tinny.yaml")]) == 2
+    assert "tinny.yaml does not exist; files with a similar name: " in (error := capsys.readouterr().err)
+    assert str(tiny.cfg) in error
+    tiny.cfg.write_text("MODEL: {CONV_BODY: [\n")
+    assert train.main(tiny.arguments()) == 2
+    assert "tiny.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--bs", "--iter_size", "--disp_interval"])
+def test_counts_must_be_positive(tiny, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train.main(tiny.arguments(option, "0"))
+    assert stop.value.code == 2
+    assert "0 is not a positive number" in capsys.readouterr().err
+
+
+def test_resume_with_another_optimizer_is_refused(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--resume", "--load_ckpt", trained.checkpoint, "--o", "SGD", "--output_dir", tmp_path / "a")
+    assert train.main(trained.arguments(*more)) == 2
+    assert "was trained with AdamW, not SGD: resume with --o AdamW" in capsys.readouterr().err
+
+
+def test_resume_with_other_classes_is_refused(
+    trained, tmp_path: Path, tiny_factory: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_factory(tmp_path, ("red", "blue"))
+    more = ("--resume", "--load_ckpt", trained.checkpoint, "--output_dir", tmp_path / "a")
+    assert train.main(other.arguments(*more)) == 2
+    assert "was trained on the 2 classes [red, green], but data set tiny_train has" in capsys.readouterr().err
