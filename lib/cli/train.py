@@ -18,7 +18,7 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
-from fpt.cli.train_run import TrainingRun
+from fpt.cli.train_run import run_training
 from fpt.core.config_node import CfgNode
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import apply_changes, batch_changes
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     refuse_detectron(args.load_detectron)
     cfg, changes = _adapted_config(args)
-    return TrainingRun(cfg, args, arguments=arguments, changes=changes).run()
+    return run_training(cfg, args, arguments=arguments, changes=changes)
 
 
 def _adapted_config(args: argparse.Namespace) -> tuple[CfgNode, list[Change]]:

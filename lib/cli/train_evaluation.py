@@ -1,0 +1,86 @@
+"""Evaluation while training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_dataset
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.coco import CocoDataset
+from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
+from fpt.engine.writers import TensorboardWriter
+from fpt.utils.errors import UserError
+
+
+def open_test_datasets(cfg: CfgNode, class_names: tuple[str, ...]) -> list[CocoDataset]:
+    """The data sets of TEST.DATASETS when TRAIN.EVAL_PERIOD is set, else none.
+
+    Raises:
+        UserError: none is named, or one has other classes than training.
+    """
+    if not cfg.TRAIN.EVAL_PERIOD:
+        return []
+    if not cfg.TEST.DATASETS:
+        raise UserError("TRAIN.EVAL_PERIOD is set, but TEST.DATASETS names no data set")
+    datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
+    for dataset in datasets:
+        if dataset.class_names != class_names:
+            raise UserError(
+                f"data set {dataset.name} of TEST.DATASETS has the classes {list(dataset.class_names)}, but training "
+                f"has {list(class_names)}"
+            )
+    return datasets
+
+
+def make_evaluation(
+    cfg: CfgNode,
+    model: torch.nn.Module,
+    datasets: Sequence[CocoDataset],
+    *,
+    folder: Path,
+    snapshots: Snapshots | None,
+    curves: TensorboardWriter | None,
+) -> PeriodicEvaluation:
+    """Hook that evaluates on `datasets`; the first of them decides which checkpoint is the best.
+
+    Args:
+        cfg: the configuration.
+        model: the model in training.
+        datasets: one or more.
+        folder: run folder; ``eval.jsonl`` and ``eval/<name>/`` are written in it.
+        snapshots: keeps the best checkpoint; None keeps none.
+        curves: where the metrics are drawn, too.
+    """
+
+    def evaluate() -> dict[str, Any]:
+        results = [
+            evaluate_detections(cfg, data, detect_dataset(cfg, model, data), folder / "eval" / data.name)
+            for data in datasets
+        ]
+        return results[0]
+
+    def on_metrics(step: int, metrics: Mapping[str, Any], value: float) -> None:
+        with (folder / "eval.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        if curves is not None:
+            curves({"step": step, **_flatten(metrics)})
+        if snapshots is not None:
+            snapshots.save_if_best(step, metrics, value)
+
+    return PeriodicEvaluation(
+        evaluate=evaluate, period=cfg.TRAIN.EVAL_PERIOD, last_step=cfg.SOLVER.MAX_ITER, on_metrics=on_metrics
+    )
+
+
+def _flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        f"{kind}/{name}": value
+        for kind, part in metrics.items()
+        for name, value in part.items()
+        if isinstance(value, (int, float))
+    }

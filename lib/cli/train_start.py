@@ -1,0 +1,97 @@
+"""Where a training starts: from nothing, from weights, or where another run stopped."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_weights, newest_checkpoint
+from fpt.core.config_node import CfgNode
+from fpt.engine.resume import check_classes, restore_training
+from fpt.modeling.build import build_model, load_pretrained_body
+from fpt.solver.build import build_optimizer
+from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The start of a run.
+
+    Attributes:
+        step: finished steps.
+        pictures: consumed pictures.
+        source: file of the checkpoint, None without.
+        checkpoint: its content, None without.
+        is_resumed: whether the checkpoint's run goes on, rather than that its weights start a new one.
+    """
+
+    step: int
+    pictures: int
+    source: Path | None = None
+    checkpoint: Checkpoint | None = None
+    is_resumed: bool = False
+
+    @property
+    def resumed(self) -> Checkpoint | None:
+        """The checkpoint, if its run goes on."""
+        return self.checkpoint if self.is_resumed else None
+
+
+def read_start(args: argparse.Namespace, *, pictures_per_step: int) -> Start:
+    """The start that ``--load_ckpt``, ``--resume`` and ``--start_step`` ask for.
+
+    Raises:
+        UserError: the checkpoint is missing or unreadable, or there is none to resume from.
+    """
+    source: Path | None = args.load_ckpt
+    if args.resume and source is None:
+        if args.output_dir is None:
+            raise UserError("--resume needs --output_dir DIR (its newest checkpoint) or --load_ckpt FILE")
+        source = newest_checkpoint(args.output_dir)
+    step, pictures = args.start_step, args.start_step * pictures_per_step
+    if source is None:
+        return Start(step=step, pictures=pictures)
+    checkpoint = load_checkpoint(source)
+    if args.resume:
+        if step not in (0, checkpoint.step):
+            _LOGGER.warning("--start_step %d is not used: the checkpoint has %d steps", step, checkpoint.step)
+        step, pictures = checkpoint.step, checkpoint.pictures
+    return Start(step=step, pictures=pictures, source=source, checkpoint=checkpoint, is_resumed=args.resume)
+
+
+def build_training(
+    cfg: CfgNode, class_names: tuple[str, ...], start: Start
+) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Model on cfg.DEVICE and optimizer, as `start` says.
+
+    Raises:
+        UserError: the checkpoint does not fit the configuration or, when its run goes on, the data set.
+    """
+    num_classes = len(class_names) + 1
+    model = build_model(cfg, num_classes=num_classes)
+    if start.checkpoint is None:
+        load_pretrained_body(model, cfg)
+    model.to(torch.device(cfg.DEVICE))
+    optimizer = build_optimizer(cfg, model)
+    if start.checkpoint is None or start.source is None:
+        return model, optimizer
+    if start.is_resumed:
+        check_classes(start.checkpoint, class_names, source=start.source, dataset=", ".join(cfg.TRAIN.DATASETS))
+        restore_training(
+            start.checkpoint, model=model, optimizer=optimizer, num_classes=num_classes, source=start.source
+        )
+        _LOGGER.info("resumed from %s at step %d", start.source, start.step)
+    else:
+        fresh = load_weights(model, start.checkpoint, num_classes=num_classes, source=start.source)
+        _LOGGER.info("loaded the weights of %s", start.source)
+        if fresh:
+            _LOGGER.warning("another number of classes: these start afresh: %s", ", ".join(fresh))
+        elif tuple(start.checkpoint.classes) != class_names:
+            _LOGGER.warning("the checkpoint was trained on other classes: %s", ", ".join(start.checkpoint.classes))
+    return model, optimizer
