@@ -206,22 +206,30 @@ class _MixtureOfSoftmaxes(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         q, k, v, shares = ctx.saved_tensors
         grad_out = grads[0].contiguous()
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        grad_shares = torch.zeros_like(shares)
-        buffer = _Buffer(q, k)
-        for b, rows in _chunks(q, k):
-            grad_rows = grad_out[b, rows]
-            parts = buffer.softmax(q[b, :, rows], k[b])
-            grad_v[b].addmm_(buffer.mix(parts, shares[b]).t(), grad_rows)
-            # of the logits of part n, without its factor pi_n: P_n (dW - sum_j P_n dW), dW the gradient of the weights
-            grad_logits = buffer.product(parts, buffer.grad_weights(grad_rows, v[b]))
-            row_sums = grad_logits.sum(dim=-1, keepdim=True)
-            grad_shares[b] += row_sums.sum(dim=(1, 2))
-            grad_logits.addcmul_(parts, row_sums, value=-1)
-            grad_q[b, :, rows] = torch.bmm(grad_logits, k[b])
-            grad_k[b].baddbmm_(grad_logits.mT, q[b, :, rows])
-        weights = shares[:, :, None, None]
-        return grad_q.mul_(weights), grad_k.mul_(weights), grad_v, grad_shares
+        with torch.autocast(q.device.type, enabled=False):
+            return _mixture_backward(q, k, v, shares, grad_out)
+
+
+def _mixture_backward(
+    q: Tensor, k: Tensor, v: Tensor, shares: Tensor, grad_out: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v and the shares."""
+    grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    grad_shares = torch.zeros_like(shares)
+    buffer = _Buffer(q, k)
+    for b, rows in _chunks(q, k):
+        grad_rows = grad_out[b, rows]
+        parts = buffer.softmax(q[b, :, rows], k[b])
+        grad_v[b].addmm_(buffer.mix(parts, shares[b]).t(), grad_rows)
+        # of the logits of part n, without its factor pi_n: P_n (dW - sum_j P_n dW), dW the gradient of the weights
+        grad_logits = buffer.product(parts, buffer.grad_weights(grad_rows, v[b]))
+        row_sums = grad_logits.sum(dim=-1, keepdim=True)
+        grad_shares[b] += row_sums.sum(dim=(1, 2))
+        grad_logits.addcmul_(parts, row_sums, value=-1)
+        grad_q[b, :, rows] = torch.bmm(grad_logits, k[b])
+        grad_k[b].baddbmm_(grad_logits.mT, q[b, :, rows])
+    weights = shares[:, :, None, None]
+    return grad_q.mul_(weights), grad_k.mul_(weights), grad_v, grad_shares
 
 
 class _Buffer:

@@ -103,6 +103,11 @@ def test_bfloat16_and_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         same = mixture_attention(q, k, v, w, similarity="euclidean")
     assert torch.allclose(same.double(), expected, atol=1e-5)
+    q.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixture_attention(q, k, v, w, similarity="euclidean").sum().backward()
+    assert q.grad is not None
+    assert q.grad.isfinite().all()
 
 
 def test_empty_batch_and_no_queries():
