@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,9 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def read_config(args: argparse.Namespace) -> CfgNode:
-    """The writable configuration of a tool: yaml file, ``--set``, ``--dataset``, ``--no_cuda``; DEVICE is resolved.
+    """The writable configuration of a tool: yaml file, ``--set``, ``--dataset``, ``--no_cuda``.
+
+    DEVICE is resolved, and there are no more loader workers than cores.
 
     Raises:
         UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set or device.
@@ -109,6 +112,10 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     if args.dataset is not None:
         cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names(args.dataset, cfg.DATASETS)
     cfg.DEVICE = "cpu" if args.no_cuda else resolve_device(cfg.DEVICE)
+    cores = os.cpu_count() or 1
+    if cfg.DATA_LOADER.NUM_THREADS > cores:
+        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the number of cores", cfg.DATA_LOADER.NUM_THREADS, cores)
+        cfg.DATA_LOADER.NUM_THREADS = cores
     return cfg
 
 

@@ -12,7 +12,7 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .png .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .gif .jp2 .avif .hdr .exr .sr .ras".split()
 )
 
-RESERVED = ("environment", "log", "results")
+RESERVED = ("environment_infer", "log", "results")
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -40,7 +40,11 @@ def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Seq
 
 
 def start_log(folder: Path, *, program: str, arguments: Sequence[str]) -> None:
-    """Make the folder of an evaluation or inference, write environment.json, and log into log.txt from here on."""
+    """Make the folder of an evaluation or inference, describe it in environment_<program>.json, log into log.txt.
+
+    The folder may be that of a training run, whose environment.json stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     add_log_file(folder / "log.txt")
-    write_json(folder / "environment.json", describe_environment(program, arguments))
+    name = program.removeprefix("fpt-")
+    write_json(folder / f"environment_{name}.json", describe_environment(program, arguments))

@@ -32,8 +32,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser("Train a model; the run folder gets its checkpoints, configuration, log and metrics.")
     add_weights_options(parser, required=False)
     parser.add_argument("--disp_interval", type=positive_int, default=20, help="steps between two log lines (20)")
-    parser.add_argument("--bs", dest="batch_size", type=positive_int, help="pictures in a batch, over all devices")
-    parser.add_argument("--nw", dest="num_workers", type=non_negative_int, help="loader workers (option's value)")
+    parser.add_argument(
+        "--bs",
+        dest="batch_size",
+        type=positive_int,
+        help="pictures in a batch, over all devices (TRAIN.IMS_PER_BATCH x devices); where that is not the yaml file's "
+        "NUM_GPUS x TRAIN.IMS_PER_BATCH, its rates and steps are scaled; values given by --set or --lr are not",
+    )
+    parser.add_argument(
+        "--nw", dest="num_workers", type=non_negative_int, help="loader workers (DATA_LOADER.NUM_THREADS)"
+    )
     parser.add_argument("--iter_size", type=positive_int, default=1, help="batches in an update: gradients' mean (1)")
     parser.add_argument("--o", dest="optimizer", choices=OPTIMIZERS, help="optimizer")
     parser.add_argument("--lr", type=float, help="learning rate as it is used: not scaled with the batch size")

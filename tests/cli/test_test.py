@@ -15,6 +15,7 @@ from fpt.cli.test import default_output_dir, main
 def test_default_folder_holds_metrics_and_results(trained) -> None:
     assert main(trained.arguments("--load_ckpt", trained.checkpoint, "--dataset", "tiny")) == 0
     folder = trained.folder / "run" / "test"
+    assert {"environment_test.json", "log.txt"} <= {path.name for path in folder.iterdir()}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics) == {"bbox", "segm"}
     assert {"AP", "AP50", "AP75"} <= set(metrics["bbox"])

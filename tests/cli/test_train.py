@@ -112,6 +112,14 @@ def test_batch_size_adapts_the_schedule_and_says_so(tiny, capsys: pytest.Capture
     assert (config["SOLVER"]["BASE_LR"], config["TRAIN"]["IMS_PER_BATCH"]) == (0.0005, 1)
 
 
+def test_half_precision_trains_and_evaluates(tiny) -> None:
+    run = tiny.folder / "run"
+    assert train.main(tiny.arguments("--output_dir", run, "--disp_interval", "1", "--set", "SOLVER.AMP", "bf16")) == 0
+    assert losses_of(run)[0]["loss"] == pytest.approx(2.62, abs=0.2)
+    weights = run / "ckpt" / "model_step2.pth"
+    assert evaluate.main(tiny.arguments("--load_ckpt", weights, "--set", "SOLVER.AMP", "bf16")) == 0
+
+
 def test_explicit_rate_and_set_values_are_not_scaled(tiny, capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--bs", "1", "--lr", "0.007", "--no_save", "--set", "SOLVER.MAX_ITER", "1")
     assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", *more)) == 0
