@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
 FORMAT = 1
+
+_MIN_BODY_SHARE = 2 / 3
+"""Between networks of other depths about half of the values fit, by accident."""
 
 
 @dataclass(kw_only=True)
@@ -73,9 +76,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path} has checkpoint format {content['format']!r}; this version reads format {FORMAT}")
     names = {f.name for f in fields(Checkpoint)}
     try:
-        return Checkpoint(**{name: value for name, value in content.items() if name in names})
+        checkpoint = Checkpoint(**{name: value for name, value in content.items() if name in names})
     except TypeError as error:
         raise UserError(f"{path} is incomplete: {error}") from error
+    weights = checkpoint.model
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise UserError(f"{path} is damaged: its entry 'model' does not hold tensors by name")
+    return checkpoint
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -94,38 +101,72 @@ def newest_checkpoint(folder: Path) -> Path:
     return found[max(found)]
 
 
-def load_weights(model: torch.nn.Module, checkpoint: Checkpoint, *, num_classes: int, source: str | Path) -> list[str]:
-    """Copy the checkpoint's weights into `model`, in place.
-
-    Layers whose outputs count the classes keep their fresh values when the checkpoint was trained on another number
-    of classes.
+def load_weights(model: torch.nn.Module, checkpoint: Checkpoint, *, source: str | Path) -> None:
+    """Copy the checkpoint's weights into `model`, in place, all of them.
 
     Args:
         model: filled in place.
         checkpoint: where the weights come from.
-        num_classes: classes of `model`, background included.
         source: named in errors.
 
-    Returns:
-        Names of the entries that start afresh; empty for the same number of classes.
-
     Raises:
-        UserError: names or shapes differ otherwise; the first of them are listed.
+        UserError: names or shapes differ; the first of them are listed.
     """
     own = model.state_dict()
     _check_names(own, checkpoint.model, source)
-    old_classes = len(checkpoint.classes) + 1
-    wrong = [name for name, value in own.items() if value.shape != checkpoint.model[name].shape]
-    fresh = [name for name in wrong if _counts_classes(checkpoint.model[name], old_classes, own[name], num_classes)]
     strange = [
-        f"{name} {tuple(checkpoint.model[name].shape)} -> {tuple(own[name].shape)}"
-        for name in wrong
-        if name not in fresh
+        f"{name} {tuple(checkpoint.model[name].shape)} -> {tuple(value.shape)}"
+        for name, value in own.items()
+        if value.shape != checkpoint.model[name].shape
     ]
     if strange:
         raise UserError(f"{source} holds another model: shapes differ (file -> model): {_some(strange)}")
-    model.load_state_dict({name: value for name, value in checkpoint.model.items() if name not in fresh}, strict=False)
-    return fresh
+    model.load_state_dict(checkpoint.model)
+
+
+def load_fitting_weights(
+    model: torch.nn.Module, checkpoint: Checkpoint, *, source: str | Path
+) -> tuple[list[str], list[str]]:
+    """Copy the weights whose name and shape `model` has too; the others keep their fresh values.
+
+    Args:
+        model: filled in place; the names of its body begin with ``body.``.
+        checkpoint: where the weights come from.
+        source: named in errors.
+
+    Returns:
+        The parts of `model` that start afresh, and those of the checkpoint that have no place in it.
+
+    Raises:
+        UserError: less than two thirds of the body's values fit: the checkpoint is of another network.
+    """
+    own = model.state_dict()
+    fitting = {
+        name: value for name, value in checkpoint.model.items() if name in own and own[name].shape == value.shape
+    }
+    fresh = [name for name in own if name not in fitting]
+    body = [name for name in own if name.startswith("body.")]
+    share = sum(own[name].numel() for name in body if name in fitting) / max(sum(own[name].numel() for name in body), 1)
+    if share < _MIN_BODY_SHARE:
+        raise UserError(
+            f"{source} holds another network: only {share:.0%} of the body's values fit; without a place or of another "
+            f"shape are {_some([name for name in fresh if name in body])}. Check MODEL.CONV_BODY"
+        )
+    model.load_state_dict(fitting, strict=False)
+    unused = [name for name in checkpoint.model if name not in own]
+    return whole_parts(own, fresh), whole_parts(checkpoint.model, unused)
+
+
+def whole_parts(names: Iterable[str], chosen: Collection[str]) -> list[str]:
+    """The shortest module names that stand for `chosen` among the dotted `names`, and for no other of them."""
+    selected = set(chosen)
+    others = [name for name in names if name not in selected]
+    parts: dict[str, None] = {}
+    for name in chosen:
+        pieces = name.split(".")
+        prefixes = (".".join(pieces[:count]) for count in range(1, len(pieces) + 1))
+        parts[next(part for part in prefixes if not any(f"{other}.".startswith(f"{part}.") for other in others))] = None
+    return list(parts)
 
 
 def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str | Path) -> None:
@@ -135,14 +176,6 @@ def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str |
         parts = [f"it lacks {_some(missing)}"] if missing else []
         parts += [f"it has, beyond the model, {_some(extra)}"] if extra else []
         raise UserError(f"{source} holds another model: {'; '.join(parts)}. Is it the yaml file it was trained with?")
-
-
-def _counts_classes(old: torch.Tensor, old_classes: int, new: torch.Tensor, new_classes: int) -> bool:
-    """Whether two tensors differ only by one or more outputs a class (with or without the background)."""
-    if old.ndim == 0 or old_classes == new_classes or old.shape[1:] != new.shape[1:]:
-        return False
-    pairs = ((old_classes, new_classes), (old_classes - 1, new_classes - 1))
-    return any(b > 0 and a > 0 and len(old) % a == 0 and len(old) // a * b == len(new) for a, b in pairs)
 
 
 def _some(names: list[str], count: int = 5) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_weights, newest_checkpoint
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights, newest_checkpoint
 from fpt.core.config_node import CfgNode
 from fpt.engine.resume import check_classes, restore_training
 from fpt.modeling.build import build_model, load_pretrained_body
@@ -73,8 +73,7 @@ def build_training(
     Raises:
         UserError: the checkpoint does not fit the configuration or, when its run goes on, the data set.
     """
-    num_classes = len(class_names) + 1
-    model = build_model(cfg, num_classes=num_classes)
+    model = build_model(cfg, num_classes=len(class_names) + 1)
     if start.checkpoint is None:
         load_pretrained_body(model, cfg)
     model.to(torch.device(cfg.DEVICE))
@@ -83,15 +82,22 @@ def build_training(
         return model, optimizer
     if start.is_resumed:
         check_classes(start.checkpoint, class_names, source=start.source, dataset=", ".join(cfg.TRAIN.DATASETS))
-        restore_training(
-            start.checkpoint, model=model, optimizer=optimizer, num_classes=num_classes, source=start.source
-        )
+        restore_training(start.checkpoint, model=model, optimizer=optimizer, source=start.source)
         _LOGGER.info("resumed from %s at step %d", start.source, start.step)
     else:
-        fresh = load_weights(model, start.checkpoint, num_classes=num_classes, source=start.source)
-        _LOGGER.info("loaded the weights of %s", start.source)
-        if fresh:
-            _LOGGER.warning("another number of classes: these start afresh: %s", ", ".join(fresh))
-        elif tuple(start.checkpoint.classes) != class_names:
-            _LOGGER.warning("the checkpoint was trained on other classes: %s", ", ".join(start.checkpoint.classes))
+        _load_weights(model, start.checkpoint, class_names, source=start.source)
     return model, optimizer
+
+
+def _load_weights(
+    model: torch.nn.Module, checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: Path
+) -> None:
+    """Start from what fits of a checkpoint, and say what does not."""
+    fresh, unused = load_fitting_weights(model, checkpoint, source=source)
+    _LOGGER.info("loaded the weights of %s", source)
+    if fresh:
+        _LOGGER.warning("%s has no fitting weights for these parts, which start afresh: %s", source, ", ".join(fresh))
+    if unused:
+        _LOGGER.info("not used of %s: %s", source, ", ".join(unused))
+    if tuple(checkpoint.classes) != class_names:
+        _LOGGER.warning("the checkpoint was trained on other classes: %s", ", ".join(checkpoint.classes))

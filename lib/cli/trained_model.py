@@ -18,7 +18,6 @@ def build_trained_model(cfg: CfgNode, checkpoint: Checkpoint, *, source: Path) -
     Raises:
         UserError: the checkpoint is of another model than `cfg` describes.
     """
-    num_classes = len(checkpoint.classes) + 1
-    model = build_model(cfg, num_classes=num_classes)
-    load_weights(model, checkpoint, num_classes=num_classes, source=source)
+    model = build_model(cfg, num_classes=len(checkpoint.classes) + 1)
+    load_weights(model, checkpoint, source=source)
     return model.to(torch.device(cfg.DEVICE)).eval()

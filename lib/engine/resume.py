@@ -26,7 +26,6 @@ def restore_training(
     *,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    num_classes: int,
     source: str | Path,
 ) -> None:
     """Give model and optimizer the state of the checkpoint.
@@ -37,7 +36,7 @@ def restore_training(
     Raises:
         UserError: the checkpoint holds no optimizer, one of another type, or another model.
     """
-    load_weights(model, checkpoint, num_classes=num_classes, source=source)
+    load_weights(model, checkpoint, source=source)
     state = dict(checkpoint.optimizer or {})
     kind = state.pop("type", None)
     if kind is None:

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_weights, newest_checkpoint, save_checkpoint
+from fpt.checkpoint.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_fitting_weights,
+    load_weights,
+    newest_checkpoint,
+    save_checkpoint,
+    whole_parts,
+)
 from fpt.utils.errors import UserError
 from fpt.utils.seeding import get_rng_state, set_rng_state
 
@@ -69,27 +77,54 @@ def test_newest_checkpoint_counts_steps_as_numbers(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path).name == "model_step10.pth"
 
 
-def test_weights_of_the_same_classes_are_all_copied() -> None:
+def test_entry_model_without_tensors_is_damage(tmp_path: Path) -> None:
+    for model in (None, {"a": 1}):
+        torch.save({"format": 1, "step": 3, "model": model, "classes": [], "config": ""}, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=r"a\.pth is damaged"):
+            load_checkpoint(tmp_path / "a.pth")
+
+
+def test_weights_of_the_same_model_are_all_copied() -> None:
     model, checkpoint = make_model(3), make_checkpoint(3)
-    assert load_weights(model, checkpoint, num_classes=3, source="a.pth") == []
+    load_weights(model, checkpoint, source="a.pth")
     assert all(torch.equal(value, checkpoint.model[name]) for name, value in model.state_dict().items())
 
 
 def test_predictors_start_afresh_for_other_classes() -> None:
     model, checkpoint = make_model(5), make_checkpoint(3)
     before = model["score"].weight.clone()
-    assert load_weights(model, checkpoint, num_classes=5, source="a.pth") == ["score.weight", "score.bias"]
+    assert load_fitting_weights(model, checkpoint, source="a.pth") == (["score"], [])
     assert torch.equal(model["score"].weight, before)
     assert torch.equal(model["body"].weight, checkpoint.model["body.weight"])
 
 
+def test_part_that_the_file_lacks_starts_afresh_and_one_too_many_is_named() -> None:
+    checkpoint = make_checkpoint(3)
+    checkpoint.model["mask.convs.0.weight"] = torch.zeros(1)
+    del checkpoint.model["score.bias"]
+    model = make_model(3)
+    assert load_fitting_weights(model, checkpoint, source="a.pth") == (["score.bias"], ["mask"])
+    assert torch.equal(model["score"].weight, checkpoint.model["score.weight"])
+
+
+def test_weights_of_another_body_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a\.pth holds another network: only 0% of the body.*body\.weight"):
+        load_fitting_weights(make_model(3, width=6), make_checkpoint(3), source="a.pth")
+
+
+def test_whole_parts_are_named_by_their_shortest_name() -> None:
+    names = ["a.x.w", "a.x.b", "a.y.w", "ab.w", "c.w"]
+    assert whole_parts(names, ["a.x.w", "a.x.b", "c.w"]) == ["a.x", "c"]
+    assert whole_parts(names, ["a.x.w", "a.x.b", "a.y.w"]) == ["a"]
+
+
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(UserError, match=r"a\.pth holds another model.*body\.weight \(4, 3\) -> \(6, 3\)"):
-        load_weights(make_model(3, width=6), make_checkpoint(3), num_classes=3, source="a.pth")
+        load_weights(make_model(3, width=6), make_checkpoint(3), source="a.pth")
 
 
 def test_other_names_are_refused() -> None:
     checkpoint = make_checkpoint(3)
     checkpoint.model["mask.weight"] = checkpoint.model.pop("score.weight")
     with pytest.raises(UserError, match=r"it lacks score\.weight; it has, beyond the model, mask\.weight"):
-        load_weights(make_model(3), checkpoint, num_classes=3, source="a.pth")
+        load_weights(make_model(3), checkpoint, source="a.pth")

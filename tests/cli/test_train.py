@@ -136,8 +136,22 @@ def test_weights_alone_start_a_data_set_of_other_classes(
     more = ("--load_ckpt", trained.checkpoint, "--no_save", "--output_dir", tmp_path / "run")
     assert train.main(other.arguments(*more, "--set", "SOLVER.MAX_ITER", "1")) == 0
     out = capsys.readouterr().out
-    assert "another number of classes: these start afresh: roi_heads.box_predictor" in out
+    fresh = "roi_heads.box_predictor, roi_heads.mask_branch.head.predictor"
+    assert f"has no fitting weights for these parts, which start afresh: {fresh}\n" in out
+    assert "trained on other classes: red, green" in out
     assert "step 1/1" in out
+
+
+def test_weights_of_boxes_alone_start_a_model_with_masks(
+    tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes, once = tmp_path / "boxes", ("--set", "SOLVER.MAX_ITER", "1")
+    assert train.main(tiny.arguments("--output_dir", boxes, *once, "MODEL.MASK_ON", "False")) == 0
+    more = ("--load_ckpt", boxes / "ckpt" / "model_step1.pth", "--no_save", "--output_dir", tmp_path / "masks")
+    assert train.main(tiny.arguments(*more, *once)) == 0
+    assert "which start afresh: roi_heads.mask_branch\n" in capsys.readouterr().out
+    assert train.main(tiny.arguments(*more, *once, "MODEL.CONV_BODY", "FPN.ResNet50_conv5_body")) == 2
+    assert "holds another network" in capsys.readouterr().err
 
 
 def test_two_pictures_are_learnt_by_heart(tiny) -> None:
