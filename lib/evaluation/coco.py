@@ -11,6 +11,7 @@ import numpy as np
 
 from fpt.evaluation.coco_backends import RawEvaluation, resolve_backend, run_backend
 from fpt.structures.detections import Detections
+from fpt.structures.masks import usable_segmentation
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json, write_text
 
@@ -75,27 +76,37 @@ def load_ground_truth(ann_file: Path | str) -> dict[str, Any]:
     """Content of a COCO json file, made fit for the evaluators.
 
     Annotations of pictures or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
-    `area` that of the box. Annotations are numbered anew from 1: to the evaluators an id of 0 means no object.
+    `area` that of the box, a malformed mask is none; without `annotations` nothing is annotated. Annotations are
+    numbered anew from 1: to the evaluators an id of 0 means no object.
 
     Raises:
         UserError: when the file cannot be read.
     """
     try:
-        content = json.loads(Path(ann_file).read_text(encoding="utf-8"))
-        image_ids = {image["id"] for image in content["images"]}
+        content = json.loads(Path(ann_file).read_bytes())
+        sizes_hw = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
         category_ids = {category["id"] for category in content["categories"]}
         annotations = [
-            {**item, "id": number, "iscrowd": item.get("iscrowd", 0), "area": _area(item)}
-            for number, item in enumerate(content["annotations"], start=1)
-            if item["image_id"] in image_ids and item["category_id"] in category_ids
+            _complete(item, number, sizes_hw[item["image_id"]])
+            for number, item in enumerate(content.get("annotations", []), start=1)
+            if item["image_id"] in sizes_hw and item["category_id"] in category_ids
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{ann_file} is no ground truth in COCO's json format: {error!r}") from error
     return {**content, "annotations": annotations}
 
 
-def _area(annotation: dict[str, Any]) -> float:
-    return annotation["area"] if "area" in annotation else annotation["bbox"][2] * annotation["bbox"][3]
+def _complete(annotation: dict[str, Any], number: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+    area, bbox = annotation.get("area"), annotation["bbox"]
+    complete = {
+        **annotation,
+        "id": number,
+        "iscrowd": int(bool(annotation.get("iscrowd"))),
+        "area": area if isinstance(area, (int, float)) else bbox[2] * bbox[3],
+    }
+    if "segmentation" in annotation:
+        complete["segmentation"] = usable_segmentation(annotation["segmentation"], size_hw)
+    return complete
 
 
 def _annotations_for(annotations: list[dict[str, Any]], iou_type: str) -> list[dict[str, Any]]:

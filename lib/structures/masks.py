@@ -71,7 +71,9 @@ def compress_rle(rle: dict[str, Any]) -> bytes:
     if isinstance(counts, list):
         runs = np.asarray(counts, dtype=np.float64)
     else:
-        counts = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+        counts = counts.encode("ascii") if isinstance(counts, str) else counts
+        if not isinstance(counts, bytes):
+            raise ValueError("counts are no compressed run lengths")
         runs = _decode_counts(counts)
     if runs.ndim != 1 or not np.isfinite(runs).all() or (runs < 0).any() or (runs != np.floor(runs)).any():
         raise ValueError("run lengths are not whole numbers from 0")
@@ -80,6 +82,34 @@ def compress_rle(rle: dict[str, Any]) -> bytes:
     if isinstance(counts, bytes):
         return counts
     return bytes(coco_mask.frPyObjects({"size": [h, w], "counts": [int(run) for run in counts]}, h, w)["counts"])
+
+
+def usable_segmentation(segmentation: Any, size_hw: Sequence[int]) -> list[list[float]] | dict[str, Any] | None:
+    """A COCO annotation's mask as the evaluators can read it: polygons of 3 points or more, or an RLE that fits.
+
+    Args:
+        segmentation: as the file has it; a single polygon may stand without its outer list.
+        size_hw: of the picture.
+
+    Returns:
+        The polygons that are well formed, the RLE, or None where nothing is left.
+    """
+    try:
+        if isinstance(segmentation, dict):
+            compress_rle(segmentation)
+            return segmentation if list(segmentation["size"]) == list(size_hw) else None
+        is_flat = bool(segmentation) and isinstance(segmentation[0], (int, float))
+        polygons = [part for part in ([segmentation] if is_flat else segmentation) if _is_polygon(part)]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return polygons or None
+
+
+def _is_polygon(part: Any) -> bool:
+    if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
+        return False
+    total = sum(part)
+    return bool(total - total == 0)  # neither NaN nor infinite
 
 
 def _decode_counts(counts: bytes) -> np.ndarray:

@@ -189,6 +189,47 @@ def test_incomplete_annotations(backend: str, tmp_path: Path) -> None:
     assert evaluate_coco(path, results, iou_type="segm", backend=backend)["AR100"] == pytest.approx(1.0)
 
 
+MALFORMED_MASKS = [
+    [[]],
+    [[1.0, 1.0, 5.0, 1.0]],
+    [[1.0, 1.0, 5.0, 1.0, 5.0, 5.0, 1.0]],
+    [["a"] * 6],
+    "x",
+    None,
+    {"size": [100, 100], "counts": "zz"},
+    {"size": [5, 5], "counts": [0, 25]},
+    {"size": [100, 100], "counts": 7},
+]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("segmentation", MALFORMED_MASKS)
+def test_malformed_masks_and_null_are_no_masks(backend: str, tmp_path: Path, segmentation: object) -> None:
+    truth = _truth([(1, 3, BOX, 0), (2, 3, BOX, 0)])
+    truth["annotations"][1].update(segmentation=segmentation, area=None, iscrowd=None)
+    path = tmp_path / "truth.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(truth).encode())
+    results = [_found(1, 3, BOX, 0.9), _found(2, 3, BOX, 0.8)]
+    assert evaluate_coco(path, results, iou_type="bbox", backend=backend)["AP"] == pytest.approx(1.0)
+    assert evaluate_coco(path, results, iou_type="segm", backend=backend)["AR100"] == pytest.approx(1.0)
+
+
+def test_polygon_without_its_outer_list_is_a_mask(backend: str, tmp_path: Path) -> None:
+    truth = _truth([(1, 3, BOX, 0)])
+    truth["annotations"][0]["segmentation"] = truth["annotations"][0]["segmentation"][0]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    assert evaluate_coco(path, [_found(1, 3, BOX, 0.9)], iou_type="segm", backend=backend)["AP"] == pytest.approx(1.0)
+
+
+def test_file_of_pictures_alone_has_no_ground_truth(backend: str, tmp_path: Path) -> None:
+    truth = _truth([])
+    del truth["annotations"]
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps(truth))
+    assert evaluate_coco(path, [_found(1, 3, BOX, 0.9)], iou_type="bbox", backend=backend)["AP"] == -1.0
+
+
 def test_inputs_stay_as_they_are(backend: str) -> None:
     truth, results = _truth([(1, 3, BOX, 0)]), [_found(1, 3, BOX, 0.9)]
     before = json.dumps([truth, results])
