@@ -79,6 +79,18 @@ def non_negative_int(text: str) -> int:
     return value
 
 
+def number_between(low: float, high: float) -> Callable[[str], float]:
+    """Type of options that take a number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return number
+
+
 def run_command(command: Callable[[], int]) -> int:
     """Run `command` with logging; returns the exit status.
 
@@ -143,7 +155,7 @@ def resolve_device(name: str) -> str:
 def _check_cfg_file(path: Path) -> None:
     if path.is_file():
         return
-    known = [file for folder in {CONFIG_FOLDER, path.parent} if folder.is_dir() for file in folder.rglob("*.y*ml")]
+    known = [*CONFIG_FOLDER.rglob("*.y*ml"), *path.parent.glob("*.y*ml")]  # not below: that may be a whole disk
     by_name = {file.name: file for file in known}
     near = difflib.get_close_matches(path.name, by_name, n=3, cutoff=0.4)
     hint = ", ".join(str(by_name[name]) for name in near) or "none"

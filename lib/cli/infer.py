@@ -14,7 +14,14 @@ import torch
 from torch import nn
 
 from fpt.checkpoint.checkpoint import load_checkpoint
-from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
+from fpt.cli.common import (
+    add_weights_options,
+    make_parser,
+    number_between,
+    read_config,
+    refuse_detectron,
+    run_command,
+)
 from fpt.cli.picture_files import find_pictures, output_names
 from fpt.cli.run_folder import start_log
 from fpt.cli.trained_model import build_trained_model
@@ -53,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--merge_pdfs", type=_truth, nargs="?", const=True, default=False, help="also one results.pdf of all pictures"
     )
-    parser.add_argument("--thresh", type=float, help="lowest score of a detection that is shown (VIS_TH)")
+    parser.add_argument(
+        "--thresh", type=number_between(0, 1), help="lowest score of a detection that is shown (VIS_TH)"
+    )
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from fpt.cli.common import (
     given_keys,
     make_parser,
     non_negative_int,
+    number_between,
     positive_int,
     read_config,
     refuse_detectron,
@@ -44,8 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--iter_size", type=positive_int, default=1, help="batches in an update: gradients' mean (1)")
     parser.add_argument("--o", dest="optimizer", choices=OPTIMIZERS, help="optimizer")
-    parser.add_argument("--lr", type=float, help="learning rate as it is used: not scaled with the batch size")
-    parser.add_argument("--lr_decay_gamma", type=float, help="factor of each decay of the learning rate")
+    parser.add_argument(
+        "--lr", type=number_between(0, math.inf), help="learning rate as it is used: not scaled with the batch size"
+    )
+    parser.add_argument("--lr_decay_gamma", type=number_between(0, 1), help="factor of each decay of the learning rate")
     parser.add_argument("--start_step", type=non_negative_int, default=0, help="steps that count as done (0)")
     parser.add_argument(
         "--resume",

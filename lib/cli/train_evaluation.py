@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_data
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
-from fpt.engine.writers import TensorboardWriter
+from fpt.engine.writers import JsonlWriter, TensorboardWriter
 from fpt.utils.errors import UserError
 
 
@@ -45,6 +44,7 @@ def make_evaluation(
     folder: Path,
     snapshots: Snapshots | None,
     curves: TensorboardWriter | None,
+    start_step: int = 0,
 ) -> PeriodicEvaluation:
     """Hook that evaluates on `datasets`; the first of them decides which checkpoint is the best.
 
@@ -55,7 +55,9 @@ def make_evaluation(
         folder: run folder; ``eval.jsonl`` and ``eval/<name>/`` are written in it.
         snapshots: keeps the best checkpoint; None keeps none.
         curves: where the metrics are drawn, too.
+        start_step: finished steps; an earlier run's lines after it are dropped from ``eval.jsonl``.
     """
+    log = JsonlWriter(folder / "eval.jsonl", start_step=start_step)
 
     def evaluate() -> dict[str, Any]:
         results = [
@@ -65,8 +67,7 @@ def make_evaluation(
         return results[0]
 
     def on_metrics(step: int, metrics: Mapping[str, Any], value: float) -> None:
-        with (folder / "eval.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        log({"step": step, **metrics})
         if curves is not None:
             curves({"step": step, **_flatten(metrics)})
         if snapshots is not None:

@@ -69,7 +69,9 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     curves = TensorboardWriter(folder / "tensorboard", start_step=start.step) if args.use_tfboard else None
     hooks: list[Hook] = []  # evaluation first: the snapshot then knows the best value
     if datasets:
-        hooks.append(make_evaluation(cfg, model, datasets, folder=folder, snapshots=kept, curves=curves))
+        hooks.append(
+            make_evaluation(cfg, model, datasets, folder=folder, snapshots=kept, curves=curves, start_step=start.step)
+        )
     if kept is not None:
         hooks.append(kept)
     writers: list[Writer] = [ProgressWriter(max_iter=cfg.SOLVER.MAX_ITER)]

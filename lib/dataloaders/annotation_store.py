@@ -81,16 +81,16 @@ def open_annotations(path: Path) -> AnnotationStore:
 
 def _open_cache(path: Path, key: str) -> AnnotationStore | None:
     for cache_path in cache_paths(path):
-        if not cache_path.is_file():
-            continue
         try:
+            if not cache_path.is_file():
+                continue
             arrays, meta = read_cache(cache_path, key)
             packed = PackedAnnotations(**arrays)
             names, keypoints = tuple(meta["names"]), tuple(map(tuple, meta["keypoint_names"]))
             categories = Categories(tuple(meta["ids"]), names, keypoints)
             report = DatasetReport.from_dict({**meta["report"], "source": str(path)})
             return AnnotationStore(path, packed, categories, report, cache_path, key)
-        except (CacheError, KeyError, TypeError) as error:
+        except (CacheError, OSError, KeyError, TypeError) as error:
             logger.info("cache of annotations is not used, it is made anew: %s", error)
     return None
 

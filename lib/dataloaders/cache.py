@@ -40,11 +40,15 @@ def fingerprint(path: Path) -> str:
 
 
 def cache_paths(source: Path) -> list[Path]:
-    """Where the cache of a file may lie: beside it, else in the user's cache folder."""
+    """Where the cache of a file may lie: beside it, else in the user's cache folder, if there is a user's folder."""
     absolute = source.resolve()
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpt"
+    beside = absolute.with_name(absolute.name + ".fptcache")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpt"
+    except RuntimeError:  # nobody's process, as in some containers
+        return [beside]
     key = hashlib.blake2b(os.fsencode(absolute), digest_size=8).hexdigest()
-    return [absolute.with_name(absolute.name + ".fptcache"), home / f"{absolute.name}-{key}.fptcache"]
+    return [beside, home / f"{absolute.name}-{key}.fptcache"]
 
 
 def write_cache(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any], key: str) -> None:

@@ -22,6 +22,8 @@ MIN_BOX_SIDE = 0.1
 CLIP_TOLERANCE = 1.0
 """Boxes that reach out of the picture by at most this many pixels are clipped without a word: it is rounding."""
 
+_INT64 = 1 << 63
+
 
 def read_coco_json(path: Path) -> tuple[PackedAnnotations, Categories, DatasetReport]:
     """Read, check and pack an annotation file.
@@ -112,10 +114,10 @@ def _entries(
 
 
 def _whole(value: Any) -> int | None:
-    """A whole number, or None."""
-    if type(value) is int:
-        return value
-    return int(value) if isinstance(value, float) and value.is_integer() else None
+    """A whole number of at most 64 bits, or None."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and -_INT64 <= value < _INT64 else None
 
 
 def _column(
@@ -123,7 +125,7 @@ def _column(
 ) -> np.ndarray:
     """int64 values of a key; missing and wrong ones are reported as fatal and read as -1."""
     raw = [entry.get(key) for entry in entries]
-    values = [value if type(value) is int else _whole(value) for value in raw]
+    values = [_whole(value) for value in raw]
     missing = [_entry_name(entries[i], owner, i) for i, value in enumerate(raw) if value is None]
     report.add_all(f"{owner}s without the key {key!r}", "add it", missing, is_fatal=True)
     for i, value in enumerate(values):

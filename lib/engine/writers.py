@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fpt.engine.metrics import Record
 from fpt.utils.files import write_text
@@ -55,7 +56,7 @@ class JsonlWriter:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
         write_text(path, "".join(line for line in lines if _step_of(line) <= start_step))
 
-    def __call__(self, record: Record) -> None:
+    def __call__(self, record: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -73,13 +74,13 @@ class TensorboardWriter:
 
     Args:
         folder: event files are written here.
-        start_step: curves of an earlier run in the same folder are hidden from here on.
+        start_step: what an earlier run in the same folder drew of later steps is hidden.
     """
 
     def __init__(self, folder: Path, *, start_step: int = 0) -> None:
         from tensorboardX import SummaryWriter
 
-        self.writer: SummaryWriter = SummaryWriter(str(folder), purge_step=start_step or None)
+        self.writer: SummaryWriter = SummaryWriter(str(folder), purge_step=start_step + 1)
 
     def __call__(self, record: Record) -> None:
         for name, value in record.items():

@@ -13,7 +13,7 @@ from fpt.checkpoint.body_weights import load_body_weights
 from fpt.core.config import resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder, group_norm
-from fpt.modeling.backbone.resnet import BLOCKS, LEVELS, STRIDES, ResNet, freeze
+from fpt.modeling.backbone.resnet import BLOCKS, LEVELS, STRIDES, ResNet
 from fpt.modeling.backbone.torchvision_body import TorchvisionBody
 from fpt.modeling.body_name import BodyName, parse_body_name
 from fpt.modeling.detector import GeneralizedRCNN
@@ -38,6 +38,7 @@ from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
+FREEZE_ALL = 5
 FIRST_LEVEL = 2
 LEVEL_NAMES: tuple[str, ...] = (*LEVELS, "p6")
 LEVEL_STRIDES: tuple[int, ...] = (*STRIDES, 64)
@@ -103,21 +104,16 @@ def load_pretrained_body(model: GeneralizedRCNN, cfg: CfgNode) -> None:
 def build_body(cfg: CfgNode) -> ResNet | TorchvisionBody:
     """The body of MODEL.CONV_BODY."""
     name = parse_body_name(cfg.MODEL.CONV_BODY)
-    freeze_at = cfg.RESNETS.FREEZE_AT
-    body: ResNet | TorchvisionBody
+    freeze_at = FREEZE_ALL if cfg.TRAIN.FREEZE_CONV_BODY else cfg.RESNETS.FREEZE_AT
     if name.resnet_depth is None:
         norm = _group_norm(cfg) if cfg.RESNETS.USE_GN else None
-        body = TorchvisionBody(name=name.torchvision_name or "", norm=norm, freeze_at=freeze_at)
-    else:
-        body = ResNet(
-            depth=name.resnet_depth,
-            norm=_residual_norm(cfg, name.resnet_depth),
-            stride_in_1x1=cfg.RESNETS.STRIDE_1X1,
-            freeze_at=freeze_at,
-        )
-    if cfg.TRAIN.FREEZE_CONV_BODY:
-        freeze(body)
-    return body
+        return TorchvisionBody(name=name.torchvision_name or "", norm=norm, freeze_at=freeze_at)
+    return ResNet(
+        depth=name.resnet_depth,
+        norm=_residual_norm(cfg, name.resnet_depth),
+        stride_in_1x1=cfg.RESNETS.STRIDE_1X1,
+        freeze_at=freeze_at,
+    )
 
 
 def build_neck(cfg: CfgNode, *, in_channels: tuple[int, ...]) -> PyramidNeck:

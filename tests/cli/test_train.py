@@ -90,6 +90,13 @@ def test_periodic_evaluation_keeps_the_best(tiny) -> None:
     assert [record["step"] for record in records] == [1, 2]
     best = load_checkpoint(run / "ckpt" / "model_best.pth")
     assert best.best == max(record["segm"]["AP"] for record in records)
+    again = ("--resume", "--load_ckpt", run / "ckpt" / "model_step2.pth", "--output_dir", run)
+    with (run / "eval.jsonl").open("a") as file:
+        file.write('{"step": 3, "bbox": {}}\n')
+    assert train.main(tiny.arguments(*again, "--set", "SOLVER.MAX_ITER", "3", "TRAIN.EVAL_PERIOD", "1")) == 0
+    records = [json.loads(line) for line in (run / "eval.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert "AP" in records[-1]["bbox"]
 
 
 def test_evaluation_does_not_disturb_training(trained, tmp_path: Path) -> None:
@@ -209,6 +216,10 @@ def test_missing_and_broken_yaml(tiny, capsys: pytest.CaptureFixture[str]) -> No
     assert train.main(["--cfg", str(tiny.folder / "tinny.yaml")]) == 2
     assert "tinny.yaml does not exist; files with a similar name: " in (error := capsys.readouterr().err)
     assert str(tiny.cfg) in error
+    (tiny.folder / "below").mkdir()
+    (tiny.folder / "below" / "tinny.yaml").touch()
+    assert train.main(["--cfg", str(tiny.folder / "tinny.yaml")]) == 2
+    assert "below" not in capsys.readouterr().err
     tiny.cfg.write_text("MODEL: {CONV_BODY: [\n")
     assert train.main(tiny.arguments()) == 2
     assert "tiny.yaml" in capsys.readouterr().err
@@ -220,6 +231,17 @@ def test_counts_must_be_positive(tiny, capsys: pytest.CaptureFixture[str], optio
         train.main(tiny.arguments(option, "0"))
     assert stop.value.code == 2
     assert "0 is not a positive number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "legal"),
+    [("--lr", "-1", "0 and inf"), ("--lr", "nan", "0 and"), ("--lr_decay_gamma", "3", "0 and 1")],
+)
+def test_rates_must_be_legal(tiny, capsys: pytest.CaptureFixture[str], option: str, value: str, legal: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train.main(tiny.arguments(option, value))
+    assert stop.value.code == 2
+    assert f"{value} is not between {legal}" in capsys.readouterr().err
 
 
 def test_resume_with_another_optimizer_is_refused(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

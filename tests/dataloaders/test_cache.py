@@ -153,6 +153,20 @@ def test_nowhere_to_write_is_no_error(coco_folder, monkeypatch: pytest.MonkeyPat
     assert _same(pickle.loads(pickle.dumps(store)), store)
 
 
+def test_unreachable_cache_folder_is_no_error(coco_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))
+    assert open_annotations(coco_folder.write()).cache_path == cache_paths(coco_folder.ann_file)[0]
+
+
+def test_process_without_a_home_keeps_the_cache_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(cache.Path, "home", refuse)
+    assert cache_paths(tmp_path / "a.json") == [(tmp_path / "a.json.fptcache").resolve()]
+
+
 def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*args: object) -> None:
         raise OSError("no")

@@ -206,3 +206,10 @@ def test_areas_default_to_the_box(coco_folder):
     coco_folder.annotations[0]["area"] = float("nan")
     packed, _ = _findings(coco_folder)
     assert np.isclose(packed.areas[0], 120)
+
+
+def test_id_of_more_than_64_bits_is_named(coco_folder):
+    coco_folder.content["annotations"][0]["id"] = 1 << 70
+    assert f"annotations whose 'id' is not a whole number: correct it [id {1 << 70} has {1 << 70}]" in _error(
+        coco_folder
+    )

@@ -51,3 +51,9 @@ def test_tensorboard_writes_an_event_file(tmp_path: Path) -> None:
     events = list(tmp_path.glob("events*"))
     assert len(events) == 1
     assert b"loss_cls" in events[0].read_bytes()
+
+
+def test_tensorboard_of_a_resumed_run_hides_only_later_steps(tmp_path: Path) -> None:
+    writer = TensorboardWriter(tmp_path, start_step=10)
+    writer.close()
+    assert writer.writer.purge_step == 11

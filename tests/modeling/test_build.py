@@ -115,3 +115,14 @@ def test_going_without_weights_is_said(caplog: pytest.LogCaptureFixture) -> None
         load_pretrained_body(_meta(cfg), cfg)
     assert "random weights" in caplog.text
     assert "RESNETS.FREEZE_AT 0" in caplog.text
+
+
+def test_frozen_body_of_torchvision_stays_in_evaluation_mode() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.CONV_BODY = "torchvision.efficientnet_b0"
+    cfg.TRAIN.FREEZE_CONV_BODY = True
+    body = build_body(cfg).train()
+    drops = [module for module in body.modules() if type(module).__name__ == "StochasticDepth"]
+    assert drops
+    assert not any(module.training for module in drops)
+    assert not any(parameter.requires_grad for parameter in body.parameters())
