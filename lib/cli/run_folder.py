@@ -10,6 +10,7 @@ from pathlib import Path
 from fpt.core.config import with_absolute_paths
 from fpt.core.config_node import CfgNode
 from fpt.utils.environment import describe_environment
+from fpt.utils.errors import UserError
 from fpt.utils.files import write_json, write_text
 from fpt.utils.logging import add_log_file
 
@@ -30,8 +31,7 @@ def new_run_folder(root: str | Path, name: str) -> Path:
 def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Sequence[str], is_resumed: bool) -> None:
     """Make the folder, write config.yaml and environment.json, and log into log.txt from here on."""
     old = sorted((folder / "ckpt").glob("*.pth"))
-    folder.mkdir(parents=True, exist_ok=True)
-    add_log_file(folder / "log.txt")
+    _open_log(folder)
     if old and not is_resumed:
         _LOGGER.warning("%s holds %d checkpoints of an earlier run; they stay beside the new ones", folder, len(old))
     write_text(folder / "config.yaml", with_absolute_paths(cfg).dump())
@@ -44,7 +44,14 @@ def start_log(folder: Path, *, program: str, arguments: Sequence[str]) -> None:
 
     The folder may be that of a training run, whose environment.json stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    add_log_file(folder / "log.txt")
+    _open_log(folder)
     name = program.removeprefix("fpt-")
     write_json(folder / f"environment_{name}.json", describe_environment(program, arguments))
+
+
+def _open_log(folder: Path) -> None:
+    """Make the folder and its log.txt; UserError where that cannot be written."""
+    try:
+        add_log_file(folder / "log.txt")
+    except OSError as error:
+        raise UserError(f"output folder {folder} cannot be written: {error.strerror or error}") from None

@@ -62,6 +62,13 @@ def read_start(args: argparse.Namespace, *, pictures_per_step: int) -> Start:
         if step not in (0, checkpoint.step):
             _LOGGER.warning("--start_step %d is not used: the checkpoint has %d steps", step, checkpoint.step)
         step, pictures = checkpoint.step, checkpoint.pictures
+        if pictures != step * pictures_per_step:
+            _LOGGER.warning(
+                "%d steps have seen %d pictures so far, but a step takes %d now; the schedule goes on by steps",
+                step,
+                pictures,
+                pictures_per_step,
+            )
     return Start(step=step, pictures=pictures, source=source, checkpoint=checkpoint, is_resumed=args.resume)
 
 

@@ -250,6 +250,19 @@ def test_resume_with_another_optimizer_is_refused(trained, tmp_path: Path, capsy
     assert "was trained with AdamW, not SGD: resume with --o AdamW" in capsys.readouterr().err
 
 
+def test_resume_with_another_batch_size_says_so(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--resume", "--load_ckpt", trained.checkpoint, "--output_dir", tmp_path / "a", "--no_save", "--bs", "1")
+    assert train.main(trained.arguments(*more, "--set", "SOLVER.MAX_ITER", "3")) == 0
+    out = capsys.readouterr().out
+    assert "2 steps have seen 4 pictures so far, but a step takes 1 now; the schedule goes on by steps" in out
+    assert "step 3/3" in out
+
+
+def test_output_folder_that_is_a_file_is_one_message(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(tiny.arguments("--output_dir", tiny.cfg)) == 2
+    assert f"output folder {tiny.cfg} cannot be written: " in capsys.readouterr().err
+
+
 def test_resume_with_other_classes_is_refused(
     trained, tmp_path: Path, tiny_factory: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
