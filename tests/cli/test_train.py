@@ -163,11 +163,12 @@ def test_weights_of_boxes_alone_start_a_model_with_masks(
 
 def test_two_pictures_are_learnt_by_heart(tiny) -> None:
     run = tiny.folder / "run"
-    options = ("SOLVER.MAX_ITER", "90", "SOLVER.BASE_LR", "0.003", "SOLVER.LR_POLICY", "cosine")
+    options = ("SOLVER.MAX_ITER", "140", "SOLVER.BASE_LR", "0.002", "SOLVER.LR_POLICY", "cosine")
+    options += ("SOLVER.WARM_UP_ITERS", "10")
     assert train.main(tiny.arguments("--output_dir", run, "--set", *options)) == 0
     losses = losses_of(run)
     assert losses[-1]["loss"] < losses[0]["loss"] / 10
-    assert evaluate.main(tiny.arguments("--load_ckpt", run / "ckpt" / "model_step90.pth")) == 0
+    assert evaluate.main(tiny.arguments("--load_ckpt", run / "ckpt" / "model_step140.pth")) == 0
     metrics = json.loads((run / "test" / "metrics.json").read_text())
     assert metrics["bbox"]["AP"] > 0.9
     assert metrics["segm"]["AP"] > 0.9
