@@ -17,7 +17,7 @@ from fpt.utils.errors import UserError
 
 def test_every_picture_has_its_files_even_with_nothing_found(trained, tmp_path: Path) -> None:
     more = ("--load_ckpt", trained.checkpoint, "--image_dir", trained.folder / "images", "--output_dir", tmp_path)
-    assert main(trained.arguments(*more, "--thresh", "1.1")) == 0
+    assert main(trained.arguments(*more, "--thresh", "1")) == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"1.png", "1.json", "2.png", "2.json"}
     content = json.loads((tmp_path / "1.json").read_text())
     assert (content["width"], content["height"], content["detections"]) == (64, 64, [])
