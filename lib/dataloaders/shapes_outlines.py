@@ -42,12 +42,12 @@ def _crescent() -> list[Contour]:
 
 def _key() -> list[Contour]:
     """A round head with a hole, a shaft and two teeth."""
-    half_width = 0.075
-    touch = np.rad2deg(np.arcsin(half_width / 0.25))
-    head = _arc(centre_x=-0.29, radius=0.25, start=touch, stop=360 - touch, num_points=40)
-    teeth = [(0.54, -half_width), (0.54, 0.25), (0.42, 0.25), (0.42, half_width), (0.33, half_width)]
-    teeth += [(0.33, 0.21), (0.21, 0.21), (0.21, half_width)]
-    return [np.concatenate([head, np.array(teeth)]), _circle(-0.29, 0.1)]
+    half_width = 0.11
+    touch = np.rad2deg(np.arcsin(half_width / 0.28))
+    head = _arc(centre_x=-0.27, radius=0.28, start=touch, stop=360 - touch, num_points=40)
+    teeth = [(0.55, -half_width), (0.55, 0.32), (0.39, 0.32), (0.39, half_width), (0.3, half_width)]
+    teeth += [(0.3, 0.28), (0.14, 0.28), (0.14, half_width)]
+    return [np.concatenate([head, np.array(teeth)]), _circle(-0.27, 0.1)]
 
 
 def _ring() -> list[Contour]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,20 @@ def to_floats(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 def apply_gradients(
     parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, *, clip_norm: float
-) -> Tensor | None:
-    """Clip the gradients to `clip_norm` (0 = off) and update; returns their norm before clipping, if it was taken."""
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm) if clip_norm > 0 else None
+) -> Tensor:
+    """Clip the gradients to `clip_norm` (0 = off) and update.
+
+    Returns:
+        The norm of the gradients before clipping.
+
+    Raises:
+        NonFiniteLossError: before the update.
+    """
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else math.inf)
+    if not math.isfinite(norm.item()):
+        raise NonFiniteLossError(
+            f"the norm of the gradients is {norm.item()}; the weights were not changed by this batch. "
+            "Lower SOLVER.BASE_LR (--lr) or lengthen SOLVER.WARM_UP_ITERS"
+        )
     optimizer.step()
     return norm

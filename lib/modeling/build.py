@@ -112,6 +112,7 @@ def build_body(cfg: CfgNode) -> ResNet | TorchvisionBody:
         depth=name.resnet_depth,
         norm=_residual_norm(cfg, name.resnet_depth),
         stride_in_1x1=cfg.RESNETS.STRIDE_1X1,
+        base_channels=cfg.RESNETS.BASE_CHANNELS,
         freeze_at=freeze_at,
     )
 

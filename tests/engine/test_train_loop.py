@@ -111,3 +111,22 @@ def test_half_precision_keeps_float_parameters() -> None:
     _, records = run(model, batches(2.0), max_iter=1, amp_dtype=torch.bfloat16)
     assert model.w.dtype == torch.float32
     assert records[0]["loss"] == pytest.approx(6.0)
+
+
+class SteepModel(nn.Module):
+    """A finite loss whose gradient is not: the square root at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, images: list[Tensor], targets: object) -> dict[str, Tensor]:
+        return {"loss_a": self.w.sqrt() * images[0]}
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(clip_norm: float) -> None:
+    model = SteepModel()
+    with pytest.raises(NonFiniteLossError, match="norm of the gradients is inf|norm of the gradients is nan"):
+        run(model, batches(2.0), max_iter=1, clip_norm=clip_norm)
+    assert model.w.item() == 0

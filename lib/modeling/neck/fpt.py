@@ -132,8 +132,9 @@ class FeaturePyramidTransformer(nn.Module):
             parts.append(self.selfs[str(level)](here, keys[level], area))
         if self.groundings:
             for coarse in range(level + 1, self.num_levels):
-                source = maps[coarse] if self.local_window else keys[coarse]
-                parts.append(self.groundings[_pair(level, coarse)](here, source, area))
+                grounding = self.groundings[_pair(level, coarse)]
+                source = (maps[coarse], area, areas[coarse]) if self.local_window else (keys[coarse], area)
+                parts.append(grounding(here, *source))
         if self.renderings:
             for fine in range(level):
                 steps = [areas[i] for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2] or [area]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from fpt.layers.attention import local_mixture_attention, mixture_attention
@@ -59,8 +60,8 @@ class LocalGroundingTransformer(nn.Module):
         )
         self.window = window
 
-    def forward(self, fine: Tensor, coarse: Tensor, area: Area) -> Tensor:
-        """[B, C, H, W], [B, C, h, w] and the images' area on the fine map -> [B, C, H, W]."""
+    def forward(self, fine: Tensor, coarse: Tensor, area: Area, coarse_area: Area) -> Tensor:
+        """[B, C, H, W], [B, C, h, w] and the images' areas on both maps -> [B, C, H, W]."""
         query, key, value = (
             linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             for linear, x in (
@@ -69,5 +70,12 @@ class LocalGroundingTransformer(nn.Module):
                 (self.transform.value, coarse),
             )
         )
-        out = local_mixture_attention(query, key, value, self.transform.mixture, window=self.window)
+        if area.valid_hw is None or coarse_area.valid_hw is None:
+            out = local_mixture_attention(query, key, value, self.transform.mixture, window=self.window)
+        else:
+            out = torch.zeros_like(fine)
+            for i, ((height, width), (h, w)) in enumerate(zip(area.valid_hw, coarse_area.valid_hw, strict=True)):
+                crops = query[i : i + 1, :, :height, :width], key[i : i + 1, :, :h, :w], value[i : i + 1, :, :h, :w]
+                local = local_mixture_attention(*crops, self.transform.mixture, window=self.window)
+                out[i : i + 1, :, :height, :width] = local
         return area.normalise(self.transform.norm, out)

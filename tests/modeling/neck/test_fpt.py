@@ -107,9 +107,9 @@ def test_local_grounding_and_levels_of_one_size():
     assert tuple(uneven["p2"].shape) == (2, 8, 13, 10)
 
 
-@pytest.mark.parametrize("max_keys", [0, 12])
-def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(max_keys):
-    neck = build(max_keys=max_keys).eval()
+@pytest.mark.parametrize("settings", [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}])
+def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(settings):
+    neck = build(**settings).eval()
     small, large = pyramid(8, 12, batch=1, seed=1), pyramid(16, 24, batch=1, seed=2)
     batch = OrderedDict()
     for name in small:
