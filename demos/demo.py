@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo"), help="where to (%(default)s)")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data", help="shapes/ is made in it (%(default)s)")
-    parser.add_argument("--num_train", type=int, default=800, help="training pictures to make (%(default)s)")
+    parser.add_argument("--num_train", type=int, default=2000, help="training pictures to make (%(default)s)")
     parser.add_argument("--num_val", type=int, default=100, help="validation pictures to make (%(default)s)")
     parser.add_argument(
         "--set", dest="set_cfgs", nargs="+", default=[], metavar="KEY VALUE", help="options over the yaml"

@@ -30,13 +30,13 @@ def _triangle() -> list[Contour]:
 
 def _star() -> list[Contour]:
     contour = _arc(centre_x=0, radius=1, start=-90, stop=234, num_points=10)
-    return [contour * np.where(np.arange(10) % 2 == 0, 0.56, 0.25)[:, None]]
+    return [contour * np.where(np.arange(10) % 2 == 0, 0.58, 0.31)[:, None]]
 
 
 def _crescent() -> list[Contour]:
-    """A disc of radius 0.5 less a disc of radius 0.4 around (0.22, 0); they meet at (0.3145, +-0.3887)."""
-    outside = _arc(centre_x=0, radius=0.5, start=51.03, stop=308.97, num_points=48)
-    inside = _arc(centre_x=0.22, radius=0.4, start=283.68, stop=76.32, num_points=40)
+    """A disc of radius 0.5 less a disc of radius 0.4 around (0.27, 0); they meet at (0.3017, +-0.3987)."""
+    outside = _arc(centre_x=0, radius=0.5, start=52.89, stop=307.11, num_points=48)
+    inside = _arc(centre_x=0.27, radius=0.4, start=274.54, stop=85.46, num_points=40)
     return [np.concatenate([outside, inside[1:-1]]) + [0.1, 0.0]]
 
 
@@ -51,7 +51,7 @@ def _key() -> list[Contour]:
 
 
 def _ring() -> list[Contour]:
-    return [_circle(0, 0.5), _circle(0, 0.27)]
+    return [_circle(0, 0.5), _circle(0, 0.2)]
 
 
 OUTLINES: dict[str, Callable[[], list[Contour]]] = {

@@ -112,7 +112,7 @@ def _draw_side(rng: Rng, name: str, shorter: int) -> float:
         return float(rng.uniform(0.09, 0.16) * shorter)
     if kind > 0.97:
         return float(rng.uniform(0.75, 1.0) * shorter)
-    return float(np.exp(rng.uniform(np.log(0.24), np.log(0.52))) * shorter)
+    return float(np.exp(rng.uniform(np.log(0.28), np.log(0.6))) * shorter)
 
 
 def _draw_figures(rng: Rng, size_hw: tuple[int, int]) -> list[Figure]:

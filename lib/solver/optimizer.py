@@ -56,11 +56,11 @@ def make_optimizer(kind: str, groups: list[dict[str, Any]], *, lr: float, moment
     if not groups:
         raise UserError("nothing to train: every parameter is frozen (TRAIN.FREEZE_CONV_BODY, RESNETS.FREEZE_AT)")
     if kind == "SGD":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
     elif kind == "Adam":
-        optimizer = torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999))
+        optimizer = torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999), fused=True)
     elif kind == "AdamW":
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999))
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=True)
     else:
         raise UserError(f"SOLVER.TYPE is {kind!r}; legal: {', '.join(OPTIMIZERS)}")
     set_learning_rate(optimizer, lr)

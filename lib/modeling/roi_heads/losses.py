@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fpt.layers.roi_align import roi_align
-
 
 def box_losses(
     logits: Tensor, offsets: Tensor, *, labels: Tensor, foreground: Tensor, regression: Tensor
@@ -45,18 +43,28 @@ def mask_targets(masks: Tensor, object_boxes: Tensor, boxes: Tensor, object_inde
     Returns:
         float32 [F, size, size] of 0 and 1: at least half of the cell belongs to the object; 0 outside the object's box.
     """
-    side = masks.shape[-1]
     if boxes.shape[0] == 0:
         return boxes.new_zeros(0, size, size)
+    side = masks.shape[-1]
     reference = object_boxes[object_index]
     scale = side / (reference[:, 2:] - reference[:, :2])
-    corner = reference[:, :2]
-    # one ring of zeros around each mask: the sampler would repeat its border otherwise
-    frames = torch.cat([(boxes[:, :2] - corner) * scale, (boxes[:, 2:] - corner) * scale], dim=1) + 1
-    rois = torch.cat([object_index[:, None].to(frames.dtype), frames], dim=1)
-    padded = F.pad(masks.float(), (1, 1, 1, 1))[:, None]
-    ratio = max(2, -(-side // size))
-    return (roi_align(padded, rois, output_size=size, spatial_scale=1.0, sampling_ratio=ratio)[:, 0] >= 0.5).float()
+    low, high = (boxes[:, :2] - reference[:, :2]) * scale, (boxes[:, 2:] - reference[:, :2]) * scale
+    columns = _cell_shares(low[:, 0], high[:, 0], size=size, length=side)
+    rows = _cell_shares(low[:, 1], high[:, 1], size=size, length=side)
+    covered = rows @ masks[object_index].to(rows.dtype) @ columns.mT
+    return (covered >= 0.5).float()
+
+
+def _cell_shares(low: Tensor, high: Tensor, *, size: int, length: int) -> Tensor:
+    """How much of each of `size` equal cells between low and high [F] lies in each unit 0 .. length: [F, size, length].
+
+    The shares of a cell add up to 1 where it lies inside.
+    """
+    edges = torch.linspace(0, 1, size + 1, device=low.device) * (high - low)[:, None] + low[:, None]
+    units = torch.arange(length, device=low.device, dtype=low.dtype)
+    start, stop = edges[:, :-1, None], edges[:, 1:, None]
+    overlap = (torch.minimum(stop, units + 1) - torch.maximum(start, units)).clamp(min=0)
+    return overlap / (stop - start).clamp(min=1e-9)
 
 
 def mask_loss(logits: Tensor, *, labels: Tensor, targets: Tensor) -> Tensor:
