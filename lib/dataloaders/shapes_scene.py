@@ -20,8 +20,8 @@ IGNORE_LABEL = 255
 _PLAIN_FIGURES = ("square", "triangle", "star", "crescent")
 _SUPERSAMPLING = 4
 _MAX_TILT = 0.45
-_MIN_VISIBLE_SHARE = {"key": 0.7, "ring": 0.45}
-_MIN_VISIBLE_SHARE_OTHERS = 0.35
+_MIN_VISIBLE_SHARE = {"key": 0.75, "ring": 0.6}
+_MIN_VISIBLE_SHARE_OTHERS = 0.5
 _MIN_VISIBLE_PIXELS = 24
 
 
@@ -123,7 +123,7 @@ def _draw_figures(rng: Rng, size_hw: tuple[int, int]) -> list[Figure]:
     sides = sorted(((_draw_side(rng, name, min(size_hw)), name) for name in names), reverse=True)
     for side, name in sides:
         centre = (float(rng.uniform(0.14, 0.86) * width), float(rng.uniform(0.14, 0.86) * height))
-        if figures and rng.random() < 0.35:
+        if figures and rng.random() < 0.2:
             centre = _beside(rng, figures[rng.integers(len(figures))], side, size_hw)
         contours = place_outline(name, centre_xy=centre, side=side, angle=rng.uniform(-_MAX_TILT, _MAX_TILT))
         figures.append(Figure(name, centre, side, contours))
