@@ -97,7 +97,7 @@ def _draw_names(rng: Rng) -> list[str]:
     """Which figures stand in a picture: rings in two of three pictures, a key in half of them, independently."""
     if rng.random() < 0.02:
         return []
-    names = [str(name) for name in rng.choice(_PLAIN_FIGURES, size=rng.integers(1, 4))]
+    names = [str(name) for name in rng.choice(_PLAIN_FIGURES, size=rng.integers(1, 3))]
     if rng.random() < 0.67:
         names += ["ring"] * int(rng.integers(1, 3))
     if rng.random() < 0.6:  # more than half: some keys turn out hidden, and go
@@ -112,7 +112,8 @@ def _draw_side(rng: Rng, name: str, shorter: int) -> float:
         return float(rng.uniform(0.09, 0.16) * shorter)
     if kind > 0.97:
         return float(rng.uniform(0.75, 1.0) * shorter)
-    return float(np.exp(rng.uniform(np.log(0.28), np.log(0.6))) * shorter)
+    side = float(np.exp(rng.uniform(np.log(0.28), np.log(0.6))) * shorter)
+    return 1.3 * side if name == "key" else side  # a key is long and thin
 
 
 def _draw_figures(rng: Rng, size_hw: tuple[int, int]) -> list[Figure]:
