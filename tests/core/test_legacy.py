@@ -174,5 +174,5 @@ def test_tables_do_not_overlap() -> None:
 @pytest.mark.parametrize("key", sorted(FIXED))
 def test_the_value_that_means_off_is_accepted(key: str) -> None:
     value = FIXED[key][0][0]
-    load_cfg(None, [key, value])
-    load_cfg(None, [key, str(value)])
+    assert load_cfg(None, [key, value]) == load_cfg(None)
+    assert load_cfg(None, [key, str(value)]) == load_cfg(None)

@@ -5,39 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fpt.layers.attention import local_mixture_attention, mixture_attention
+from fpt.layers.attention import local_mixture_attention
 from fpt.modeling.neck.area import Area
-from fpt.modeling.neck.pyramid_keys import KeyTokens
 from fpt.modeling.neck.query_attention import QueryAttention
 
 
 class GroundingTransformer(QueryAttention):
-    """GT of "Feature Pyramid Transformer", section 3.3: q from the fine map, k and v from the coarse one.
+    """GT of section 3.3: q from the fine map, k and v from the coarse one, negative squared distance (N = 4 there)."""
 
-    F is the negative squared distance, normalised by a mixture of softmaxes.
-
-    Args:
-        channels: channels of both maps, and of the output.
-        key_channels: channels of q and k.
-        num_mixtures: parts of the mixture of softmaxes.
-        norm: normalisation of the output, or None.
-    """
-
-    def __init__(
-        self, *, channels: int, key_channels: int, num_mixtures: int = 4, norm: nn.Module | None = None
-    ) -> None:
-        super().__init__(channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=norm)
-
-    def attend(self, query: Tensor, keys: KeyTokens) -> Tensor:
-        """[B, Nq, Dk] of the fine map and the tokens of the coarse map -> [B, Nq, C]."""
-        return mixture_attention(
-            query,
-            self.key(keys.tokens),
-            self.value(keys.tokens),
-            self.mixture,
-            similarity="euclidean",
-            key_padding_mask=keys.padding,
-        )
+    similarity = "euclidean"
 
 
 class LocalGroundingTransformer(nn.Module):
