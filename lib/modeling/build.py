@@ -13,6 +13,7 @@ from fpt.checkpoint.body_weights import load_body_weights
 from fpt.core.config import resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder, group_norm
+from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 from fpt.modeling.backbone.resnet import BLOCKS, LEVELS, STRIDES, ResNet
 from fpt.modeling.backbone.torchvision_body import TorchvisionBody
 from fpt.modeling.body_name import BodyName, parse_body_name
@@ -142,7 +143,7 @@ def _build_transformer(cfg: CfgNode, name: BodyName, *, num_levels: int) -> Feat
     norms: dict[str, NormBuilder | None] = {
         "GN": _group_norm(cfg),
         "BN": nn.BatchNorm2d,
-        "SyncBN": nn.SyncBatchNorm,
+        "SyncBN": SyncBatchNorm2d,
         "none": None,
     }
     return FeaturePyramidTransformer(

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -33,14 +37,50 @@ class Area:
             return x.mean(dim=(2, 3), keepdim=True)
         return x.sum(dim=(2, 3), keepdim=True) / self.mask.sum(dim=(2, 3), keepdim=True)
 
-    def normalise(self, norm: nn.Module, x: Tensor) -> Tensor:
-        """Apply `norm` to [B, C, H, W]; GroupNorm sees each image's own cells alone. The padding comes out zero."""
-        if self.valid_hw is None or not isinstance(norm, nn.GroupNorm):
-            return self.clear(norm(x))
-        out = x.new_zeros(x.shape).contiguous(memory_format=_memory_format(x))
-        for i, (h, w) in enumerate(self.valid_hw):
-            out[i : i + 1, :, :h, :w] = norm(x[i : i + 1, :, :h, :w])
+    def crops(self, x: Tensor) -> list[Tensor]:
+        """Each image's own part [C, h, w] of [B, C, H, W]."""
+        if self.valid_hw is None:
+            return list(x)
+        return [image[:, :h, :w] for image, (h, w) in zip(x, self.valid_hw, strict=True)]
+
+    def spread(self, images: Sequence[Tensor], like: Tensor) -> Tensor:
+        """The images' own parts in their places on a map [B, C, H, W] of the format of `like`, zero elsewhere."""
+        shape = (len(images), len(images[0]), *like.shape[-2:])
+        out = images[0].new_zeros(shape).contiguous(memory_format=_memory_format(like))
+        for i, image in enumerate(images):
+            out[i, :, : image.shape[1], : image.shape[2]] = image
         return out
+
+    def normalise(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Apply `norm` to [B, C, H, W] so that it sees the images' own cells alone; the padding comes out zero.
+
+        GroupNorm and InstanceNorm see one image at a time, BatchNorm while training the cells of all images together;
+        any other one must treat each cell by itself.
+
+        Raises:
+            ValueError: BatchNorm in training has one cell a channel, of which there is no variance.
+        """
+        if isinstance(norm, _BatchNorm) and norm.training:
+            num_cells = x[:, 0].numel() if self.valid_hw is None else sum(h * w for h, w in self.valid_hw)
+            _check_cells(num_cells, norm)
+            if self.valid_hw is not None:
+                crops = self.crops(x)
+                cells = torch.cat([image.flatten(1) for image in crops], dim=1)
+                parts = norm(cells[None, :, :, None])[0, :, :, 0].split([h * w for h, w in self.valid_hw], dim=1)
+                return self.spread([part.reshape(image.shape) for part, image in zip(parts, crops, strict=True)], x)
+        elif self.valid_hw is not None and isinstance(norm, (nn.GroupNorm, nn.InstanceNorm2d)):
+            return self.spread([norm(image[None])[0] for image in self.crops(x)], x)
+        return self.clear(norm(x))
+
+
+def _check_cells(num_cells: int, norm: _BatchNorm) -> None:
+    """ValueError where BatchNorm in training would divide by a variance of one cell."""
+    synchronised = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    if num_cells == 1 and not (synchronised and isinstance(norm, (SyncBatchNorm2d, nn.SyncBatchNorm))):
+        raise ValueError(
+            f"{type(norm).__name__} in training got one image of 1 x 1 cells, of which there is no variance: use "
+            "GroupNorm or none (MODEL.FPT.NORM GN, FPN.USE_GN), larger images or a larger batch"
+        )
 
 
 def level_area(x: Tensor, sizes_hw: Sizes | None, padded_hw: tuple[int, int] | None) -> Area:

@@ -13,7 +13,7 @@ class PyramidNeck(nn.Module):
     """Base pyramid, then the Feature Pyramid Transformer if there is one, then P6.
 
     Args:
-        pyramid: maps of the body by name -> maps of one width, same names and sizes.
+        pyramid: maps of the body by name and the sizes of the images -> maps of one width, same names and sizes.
         transformer: FPT on them, or None.
         has_p6: add ``p6``, the stride-2 max-pool of the coarsest level.
     """
@@ -38,7 +38,7 @@ class PyramidNeck(nn.Module):
             sizes_hw: of each picture without padding; None where there is none.
             padded_hw: of the batch.
         """
-        maps = self.pyramid(features)
+        maps = self.pyramid(features, sizes_hw=sizes_hw, padded_hw=padded_hw)
         if self.transformer is not None:
             maps = self.transformer(maps, sizes_hw=sizes_hw, padded_hw=padded_hw)
         if self.has_p6:

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from fpt.modeling.neck.area import Sizes, level_area
 from fpt.modeling.neck.conv_norm import ConvNorm, NormFactory
+from fpt.modeling.neck.pyramid_checks import check_maps, check_norm
 
 
 class FeaturePyramid(nn.Module):
@@ -40,6 +41,8 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         if bottom_up and not top_down:
             raise ValueError("the bottom-up path stands on the top-down path: top_down must be True")
+        check_norm(norm)
+        self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
         self.laterals = nn.ModuleList(ConvNorm(c, out_channels, kernel=1, norm=norm) for c in in_channels)
         self.outputs, self.reductions, self.merges = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -64,7 +67,11 @@ class FeaturePyramid(nn.Module):
             sizes_hw: height and width in pixels of each image's own area; None = no padding. Cells outside it are
                 zeroed.
             padded_hw: height and width in pixels of the padded batch; needed with sizes_hw.
+
+        Raises:
+            ValueError: maps of other channels or number than the pyramid was built for; sizes_hw that do not fit.
         """
+        check_maps(features, self.in_channels)
         areas = [level_area(x, sizes_hw, padded_hw) for x in features.values()]
         maps = [
             lateral(area.clear(x), area)

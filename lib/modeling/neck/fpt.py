@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -13,11 +14,10 @@ from fpt.layers.dropblock import DropBlock
 from fpt.modeling.neck.area import Area, Sizes, level_area
 from fpt.modeling.neck.conv_norm import ConvNorm, NormFactory
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
+from fpt.modeling.neck.pyramid_checks import INTERACTIONS, check_levels, check_maps, check_norm, check_sizes
 from fpt.modeling.neck.pyramid_keys import KeyTokens, key_tokens
 from fpt.modeling.neck.rendering_transformer import RenderingTransformer
 from fpt.modeling.neck.self_transformer import SelfTransformer
-
-INTERACTIONS = ("self", "grounding", "rendering")
 
 
 class FeaturePyramidTransformer(nn.Module):
@@ -31,7 +31,8 @@ class FeaturePyramidTransformer(nn.Module):
         in_channels: channels of each input map.
         num_levels: levels of the pyramid, at least 2.
         out_channels: channels of each output; None = in_channels.
-        key_channels: channels of q and k in ST and GT; None = half of in_channels, as in non-local networks (ours).
+        key_channels: channels of q and k in ST and GT; None = half of in_channels, as in non-local networks (ours),
+            rounded up to what the mixtures can share.
         interactions: any subset of "self", "grounding", "rendering".
         num_mixtures_self: parts of the mixture of softmaxes in ST.
         num_mixtures_grounding: parts in GT.
@@ -44,6 +45,7 @@ class FeaturePyramidTransformer(nn.Module):
 
     Raises:
         ValueError: an unknown interaction, fewer than two levels, or level_strides that do not fit.
+        TypeError: a norm that is no callable.
     """
 
     def __init__(
@@ -64,30 +66,28 @@ class FeaturePyramidTransformer(nn.Module):
         dropblock_keep_prob: float = 0.9,
     ) -> None:
         super().__init__()
-        self.level_strides = _check_levels(num_levels, level_strides, interactions)
+        self.level_strides = check_levels(num_levels, level_strides, interactions)
+        check_norm(norm)
+        self.in_channels = in_channels
         self.num_levels = num_levels
         self.max_keys = max_keys
         self.local_window = local_window
         self.out_channels = out_channels or in_channels
-        key_channels = key_channels or in_channels // 2
+        key_channels = key_channels or _half(in_channels, math.lcm(num_mixtures_self, num_mixtures_grounding))
         levels = range(num_levels)
         pairs = [(fine, coarse) for fine in levels for coarse in levels if fine < coarse]
 
         make_self = partial(_make_self, in_channels, key_channels, num_mixtures_self, norm)
         make_grounding = partial(_make_grounding, in_channels, key_channels, num_mixtures_grounding, local_window, norm)
+        make_rendering = partial(_make_rendering, in_channels, norm)
         use = {name: name in interactions for name in INTERACTIONS}
+        steps = {(fine, coarse): self.level_strides[fine:coarse].count(2) for fine, coarse in pairs}
         self.selfs = nn.ModuleDict({str(level): make_self() for level in levels if use["self"]})
         self.groundings = nn.ModuleDict(
-            {_pair(fine, coarse): make_grounding() for fine, coarse in pairs if use["grounding"]}
+            {_pair(fine, coarse): make_grounding(steps[fine, coarse]) for fine, coarse in pairs if use["grounding"]}
         )
         self.renderings = nn.ModuleDict(
-            {
-                _pair(coarse, fine): RenderingTransformer(
-                    channels=in_channels, num_downsamples=self._downsamples(fine, coarse), norm=norm
-                )
-                for fine, coarse in pairs
-                if use["rendering"]
-            }
+            {_pair(coarse, fine): make_rendering(steps[fine, coarse]) for fine, coarse in pairs if use["rendering"]}
         )
         num_parts = [
             1 + use["self"] + (num_levels - 1 - level) * use["grounding"] + level * use["rendering"] for level in levels
@@ -109,9 +109,12 @@ class FeaturePyramidTransformer(nn.Module):
             sizes_hw: height and width in pixels of each image's own area; None = no padding. Cells outside it are
                 zeroed and take no part as keys, in the means, in GroupNorm or in the pooling.
             padded_hw: height and width in pixels of the padded batch; needed with sizes_hw.
+
+        Raises:
+            ValueError: maps of other channels, number or sizes than the neck was built for; sizes_hw that do not fit.
         """
-        if len(features) != self.num_levels:
-            raise ValueError(f"the pyramid has {len(features)} levels, this neck was built for {self.num_levels}")
+        check_maps(features, [self.in_channels] * self.num_levels)
+        check_sizes(features, self.level_strides)
         areas = [level_area(x, sizes_hw, padded_hw) for x in features.values()]
         maps = [area.clear(x) for x, area in zip(features.values(), areas, strict=True)]
         keys = [key_tokens(x, area.valid_hw, self.max_keys) for x, area in zip(maps, areas, strict=True)]
@@ -141,10 +144,6 @@ class FeaturePyramidTransformer(nn.Module):
                 parts.append(self.renderings[_pair(level, fine)](here, maps[fine], means[fine], steps))
         return parts
 
-    def _downsamples(self, fine: int, coarse: int) -> int:
-        """Stride-2 steps from a fine to a coarse level."""
-        return self.level_strides[fine:coarse].count(2)
-
     def _initialise(self) -> None:
         """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases."""
         for module in self.modules():
@@ -156,22 +155,14 @@ class FeaturePyramidTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
 
+def _half(channels: int, divisor: int) -> int:
+    """Half of the channels, rounded up to a multiple of the divisor."""
+    return -(-channels // (2 * divisor)) * divisor
+
+
 def _pair(to_level: int, from_level: int) -> str:
     """Name of the transformer that brings one level to another."""
     return f"{to_level}_from_{from_level}"
-
-
-def _check_levels(num_levels: int, level_strides: Sequence[int] | None, interactions: Sequence[str]) -> tuple[int, ...]:
-    """The strides between the levels; ValueError for what cannot be built."""
-    unknown = sorted(set(interactions) - set(INTERACTIONS))
-    if unknown:
-        raise ValueError(f"unknown interactions {unknown}, must be among {INTERACTIONS}")
-    if num_levels < 2:
-        raise ValueError(f"num_levels is {num_levels}: a pyramid has at least 2 levels")
-    strides = tuple(level_strides) if level_strides is not None else (2,) * (num_levels - 1)
-    if len(strides) != num_levels - 1 or not set(strides) <= {1, 2}:
-        raise ValueError(f"level_strides is {strides}, must be {num_levels - 1} numbers of 1 or 2")
-    return strides
 
 
 def _make_self(channels: int, key_channels: int, num_mixtures: int, norm: NormFactory | None) -> SelfTransformer:
@@ -182,12 +173,22 @@ def _make_self(channels: int, key_channels: int, num_mixtures: int, norm: NormFa
 
 
 def _make_grounding(
-    channels: int, key_channels: int, num_mixtures: int, window: int, norm: NormFactory | None
+    channels: int, key_channels: int, num_mixtures: int, window: int, norm: NormFactory | None, steps: int
 ) -> GroundingTransformer | LocalGroundingTransformer:
-    """GT of a pair of levels, or LGT where there is a window."""
+    """GT of two levels that are some halvings apart, or LGT where there is a window."""
     made_norm = norm(channels) if norm else None
     if window:
         return LocalGroundingTransformer(
-            channels=channels, key_channels=key_channels, window=window, num_mixtures=num_mixtures, norm=made_norm
+            channels=channels,
+            key_channels=key_channels,
+            ratio=2**steps,
+            window=window,
+            num_mixtures=num_mixtures,
+            norm=made_norm,
         )
     return GroundingTransformer(channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=made_norm)
+
+
+def _make_rendering(channels: int, norm: NormFactory | None, steps: int) -> RenderingTransformer:
+    """RT of two levels that are some halvings apart."""
+    return RenderingTransformer(channels=channels, num_downsamples=steps, norm=norm)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.attention import local_mixture_attention
 from fpt.modeling.neck.area import Area
@@ -22,18 +22,27 @@ class LocalGroundingTransformer(nn.Module):
     Args:
         channels: channels of both maps, and of the output.
         key_channels: channels of q and k.
+        ratio: how many times smaller the coarse map is: position (y, x) belongs to its cell (y // ratio, x // ratio).
         window: side of the window in coarse cells, odd.
         num_mixtures: parts of the mixture of softmaxes.
         norm: normalisation of the output, or None.
     """
 
     def __init__(
-        self, *, channels: int, key_channels: int, window: int = 5, num_mixtures: int = 4, norm: nn.Module | None = None
+        self,
+        *,
+        channels: int,
+        key_channels: int,
+        ratio: int,
+        window: int = 5,
+        num_mixtures: int = 4,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.transform = GroundingTransformer(
             channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=norm
         )
+        self.ratio = ratio
         self.window = window
 
     def forward(self, fine: Tensor, coarse: Tensor, area: Area, coarse_area: Area) -> Tensor:
@@ -46,12 +55,21 @@ class LocalGroundingTransformer(nn.Module):
                 (self.transform.value, coarse),
             )
         )
-        if area.valid_hw is None or coarse_area.valid_hw is None:
-            out = local_mixture_attention(query, key, value, self.transform.mixture, window=self.window)
-        else:
-            out = torch.zeros_like(fine)
-            for i, ((height, width), (h, w)) in enumerate(zip(area.valid_hw, coarse_area.valid_hw, strict=True)):
-                crops = query[i : i + 1, :, :height, :width], key[i : i + 1, :, :h, :w], value[i : i + 1, :, :h, :w]
-                local = local_mixture_attention(*crops, self.transform.mixture, window=self.window)
-                out[i : i + 1, :, :height, :width] = local
-        return area.normalise(self.transform.norm, out)
+        if area.valid_hw is None and coarse_area.valid_hw is None:
+            return area.normalise(self.transform.norm, self._attend(query, key, value))
+        crops = zip(area.crops(query), coarse_area.crops(key), coarse_area.crops(value), strict=True)
+        images = [self._attend(q[None], k[None], v[None])[0] for q, k, v in crops]
+        return area.normalise(self.transform.norm, area.spread(images, fine))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """LGT of maps without padding."""
+        (height, width), (h, w) = query.shape[-2:], key.shape[-2:]
+        missing_y, missing_x = self.ratio * h - height, self.ratio * w - width
+        if not (0 <= missing_y < self.ratio and 0 <= missing_x < self.ratio):
+            raise ValueError(
+                f"a local window needs a coarse map of {-(-height // self.ratio)} x {-(-width // self.ratio)} (sizes "
+                f"rounded up) for a fine one of {height} x {width}, got {h} x {w}"
+            )
+        query = F.pad(query, (0, missing_x, 0, missing_y))
+        out = local_mixture_attention(query, key, value, self.transform.mixture, window=self.window)
+        return out[..., :height, :width]

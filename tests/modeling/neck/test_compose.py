@@ -19,7 +19,8 @@ class _Double(nn.Module):
 class _Same(nn.Module):
     out_channels = 5
 
-    def forward(self, features):
+    def forward(self, features, sizes_hw=None, padded_hw=None):
+        self.seen = (sizes_hw, padded_hw)
         return features
 
 
@@ -31,10 +32,10 @@ def test_p6_is_every_second_cell_of_the_coarsest_level() -> None:
     assert list(PyramidNeck(pyramid=_Same(), has_p6=False)(maps)) == ["res2", "res3"]
 
 
-def test_transformer_gets_the_sizes_and_decides_the_channels() -> None:
-    transformer = _Double()
-    neck = PyramidNeck(pyramid=_Same(), transformer=transformer)
+def test_both_get_the_sizes_and_the_transformer_decides_the_channels() -> None:
+    pyramid, transformer = _Same(), _Double()
+    neck = PyramidNeck(pyramid=pyramid, transformer=transformer)
     out = neck(OrderedDict(res2=torch.ones(1, 3, 4, 4)), sizes_hw=[(10, 12)], padded_hw=(32, 32))
-    assert transformer.seen == ([(10, 12)], (32, 32))
+    assert pyramid.seen == transformer.seen == ([(10, 12)], (32, 32))
     assert neck.out_channels == 3
     assert (out["p6"] == 2).all()

@@ -105,6 +105,19 @@ def test_local_grounding_and_levels_of_one_size():
     assert [tuple(y.shape) for y in out.values()] == [(1, 8, 9, 7)] * 3
     uneven = build(local_window=5)(pyramid(13, 10))
     assert tuple(uneven["p2"].shape) == (2, 8, 13, 10)
+    with pytest.raises(ValueError, match="needs a coarse map of 7 x 7 .* for a fine one of 13 x 13, got 6 x 6"):
+        build(local_window=5)(OrderedDict((str(n), torch.randn(1, 8, n, n)) for n in (13, 6, 3)))
+
+
+def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
+    """With a window of one cell, position (y, x) gets the value of cell (y // 4, x // 4) of the level two above."""
+    neck = build(local_window=1, interactions=("grounding",), norm=None)
+    grounding = neck.groundings["0_from_2"]
+    fine, coarse = torch.randn(1, 8, 9, 6), torch.randn(1, 8, 3, 2)
+    out = grounding(fine, coarse, WHOLE, WHOLE)
+    values = grounding.transform.value(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    rows, columns = torch.arange(9) // 4, torch.arange(6) // 4
+    assert torch.allclose(out, values[:, :, rows][..., columns], atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}])
@@ -171,7 +184,72 @@ def test_wrong_settings_are_named():
         build(num_levels=1)
     with pytest.raises(ValueError, match="level_strides is \\(4, 2\\)"):
         build(level_strides=(4, 2))
-    with pytest.raises(ValueError, match="2 levels, this neck was built for 3"):
+    with pytest.raises(ValueError, match="2 levels \\(p2, p3\\), this neck was built for 3"):
         build()(pyramid(8, 8, levels=2))
+    with pytest.raises(ValueError, match=r"level 'p2' is \(2, 4, 8, 8\), must be \[2, 8, height, width\]"):
+        build()(pyramid(8, 8, channels=4))
+    with pytest.raises(ValueError, match="unknown interactions 'self'"):
+        build(interactions="self")
+    with pytest.raises(TypeError, match="norm is 'GN', must be None or a callable"):
+        build(norm="GN")
+    with pytest.raises(ValueError, match="9 key channels cannot be split into 2 mixtures"):
+        build(key_channels=9)
     with pytest.raises(ValueError, match="do not describe a batch of 2"):
         build()(pyramid(8, 8), sizes_hw=[(4, 4)], padded_hw=(8, 8))
+
+
+def test_sizes_that_are_no_pyramid_are_named():
+    maps = OrderedDict((name, torch.randn(1, 8, size, size)) for name, size in (("a", 16), ("b", 4), ("c", 2)))
+    with pytest.raises(
+        ValueError, match="level 'b' is 4 x 4, but 'a' below it is 16 x 16: must be about 2 times smaller"
+    ):
+        build()(maps)
+    with pytest.raises(ValueError, match="finest level first"):
+        build()(OrderedDict(reversed(pyramid(16, 16).items())))
+    with pytest.raises(ValueError, match="about 1 times smaller"):
+        build(level_strides=(1, 1))(pyramid(16, 16))
+
+
+@pytest.mark.parametrize("sizes", [(33, 17, 9), (33, 16, 8), (33, 16, 7), (2, 1, 1)])
+def test_halves_may_be_rounded_up_or_down_or_lose_a_border(sizes):
+    maps = OrderedDict((str(size) + str(i), torch.randn(1, 8, size, size + 1)) for i, size in enumerate(sizes))
+    assert [y.shape for y in build()(maps).values()] == [x.shape for x in maps.values()]
+
+
+@pytest.mark.parametrize("channels", [1, 5, 6, 7])
+def test_any_channels(channels):
+    neck = build(in_channels=channels, key_channels=None, norm=None)
+    out = neck(pyramid(8, 8, channels=channels))
+    assert out["p2"].shape == (2, channels, 8, 8)
+    assert neck.selfs["0"].key.out_features % 4 == 0
+
+
+@pytest.mark.parametrize("levels", [2, 5, 6])
+@pytest.mark.parametrize("size", [(33, 47), (101, 37)])
+def test_any_number_of_levels_and_batch_of_one_in_training(levels, size):
+    neck = build(num_levels=levels)
+    maps = pyramid(*size, levels=levels, batch=1)
+    out = neck(maps)
+    assert [y.shape for y in out.values()] == [x.shape for x in maps.values()]
+    sum(y.sum() for y in out.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in neck.parameters())
+
+
+@pytest.mark.parametrize("norm", [None, group_norm, nn.BatchNorm2d])
+def test_one_image_of_one_cell_trains_or_says_why_not(norm):
+    neck = build(norm=norm, num_levels=4)
+    if norm is nn.BatchNorm2d:
+        with pytest.raises(ValueError, match="BatchNorm2d in training got one image of 1 x 1 cells.*GroupNorm"):
+            neck(pyramid(8, 8, levels=4, batch=1))
+        neck.eval()
+    assert neck(pyramid(8, 8, levels=4, batch=1))["p5"].shape == (1, 8, 1, 1)
+
+
+def test_a_strict_round_trip_of_the_weights():
+    neck, other = build().eval(), build(norm=group_norm).eval()
+    for p in other.parameters():
+        nn.init.uniform_(p, -0.3, 0.3)
+    neck.load_state_dict(other.state_dict(), strict=True)
+    maps = pyramid(9, 7)
+    for y, expected in zip(neck(maps).values(), other(maps).values(), strict=True):
+        assert torch.equal(y, expected)
