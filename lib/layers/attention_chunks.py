@@ -1,0 +1,243 @@
+"""The mixture of softmaxes on a CPU: chunks of queries, computed again in backward.
+
+No more than `_CHUNK_LOGITS` logits exist at a time (or `_MIN_ROWS` queries' worth). The products work on a whole chunk,
+the element-wise passes on blocks of it that stay inside the cache; they, not the products, would take most of the time
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_CHUNK_LOGITS = 1 << 22
+_BLOCK_LOGITS = 1 << 19
+_MIN_ROWS = 64
+_MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
+_MAX_FLOAT32_LOGIT = 32.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureSettings:
+    """What is fixed in a call.
+
+    Attributes:
+        is_euclidean: similarity is minus the squared distance, not the dot product.
+        scale: factor of the similarity.
+    """
+
+    is_euclidean: bool
+    scale: float
+
+    @property
+    def slope(self) -> float:
+        """Derivative of a logit by the product of its query and its key."""
+        return 2 * self.scale if self.is_euclidean else self.scale
+
+
+class MixtureOfSoftmaxes(torch.autograd.Function):
+    """out_i = sum_n pi_n sum_j softmax_j(scale F(q_i,n, k_j,n)) v_j.
+
+    query [B, Nq, Dk], key [B, Nk, Dk], value [B, Nk, Dv], shares pi [B, M], padding bool [B, Nk] or None
+    -> [B, Nq, Dv].
+    Logits and softmax are float32; float64 for float64 inputs, and where the logits are so large that float32 would
+    lose digits. The parts are mixed before the one product with v; it is made in the type of value, with float32 sums.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        shares: Tensor,
+        padding: Tensor | None,
+        settings: MixtureSettings,
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value, shares, padding)
+        ctx.settings = settings
+        out = value.new_empty(query.shape[0], query.shape[1], value.shape[-1])
+        for b in range(query.shape[0]):
+            image = _Image(query[b], key[b], shares[b], None if padding is None else padding[b], settings)
+            product_dtype = value.dtype if image.dtype == torch.float32 else image.dtype
+            values = value[b].to(product_dtype)
+            for rows in image.chunks():
+                image.compute_logits(rows)
+                mixed = image.mix().to(product_dtype)
+                if product_dtype == out.dtype:
+                    torch.mm(mixed, values, out=out[b, rows])
+                else:
+                    out[b, rows] = mixed @ values
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, shares, padding = ctx.saved_tensors
+        grad_query, grad_key, grad_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        grad_shares = torch.empty_like(shares)
+        with torch.autocast(query.device.type, enabled=False):
+            for b in range(query.shape[0]):
+                image = _Image(query[b], key[b], shares[b], None if padding is None else padding[b], ctx.settings)
+                results = _backward_image(image, value[b].to(image.dtype), grads[0][b], grad_query[b])
+                for grad, result in zip((grad_key, grad_value, grad_shares), results, strict=True):
+                    grad[b] = result
+        return grad_query, grad_key, grad_value, grad_shares, None, None
+
+
+def _backward_image(
+    image: _Image, value: Tensor, grad_out: Tensor, grad_query: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of key [Nk, Dk], value [Nk, Dv] and shares [M] of an image; that of query goes into `grad_query`."""
+    grad_keys = torch.zeros_like(image.keys.mT)
+    grad_value = torch.zeros_like(value)
+    grad_shares = image.keys.new_zeros(len(image.keys))
+    linear = image.keys[..., : image.part_channels]
+    for rows in image.chunks():
+        grad_rows = grad_out[rows].to(image.dtype)
+        queries = image.compute_logits(rows)
+        grad_value.addmm_(image.mix().t(), grad_rows)
+        grad_shares += image.softmax_backward(torch.mm(grad_rows, value.t(), out=image.mixed))
+        grad_query[rows] = image.query_gradient(torch.bmm(image.logits.transpose(0, 1), linear))
+        grad_keys.baddbmm_(queries.mT, image.logits.transpose(0, 1))
+    return image.key_gradient(grad_keys.mT), grad_value, grad_shares
+
+
+class _Image:
+    """Operands of one image, and memory for its largest chunk: fresh pages for each would cost more than the sums.
+
+    F is a product of the operands: for the distance, with a common shift that changes no distance but lets small
+    numbers lose fewer digits, softmax_j(-|q - k|^2) = softmax_j(2 q.k - |k|^2); the last channel of the keys carries
+    -|k|^2 and the mask, that of the queries is 1.
+
+    Attributes:
+        dtype: of logits and softmax.
+        part_channels: channels d of a part.
+        keys: [M, Nk, d] or [M, Nk, d + 1].
+        logits: [c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
+        mixed: [c, Nk], one number a pair: mixed probabilities, then their gradient.
+    """
+
+    def __init__(
+        self, query: Tensor, key: Tensor, shares: Tensor, padding: Tensor | None, settings: MixtureSettings
+    ) -> None:
+        self.settings = settings
+        self.query = query
+        self.dtype = _working_dtype(query, key, len(shares), settings)
+        self.shares = [float(share) for share in shares]
+        self.part_channels = query.shape[-1] // len(self.shares)
+        self.shift = _mean(key, padding).to(self.dtype) if settings.is_euclidean else None
+        self.keys = self._key_operand(key, padding)
+        num_parts, num_keys = self.keys.shape[:2]
+        self.rows_at_once = min(len(query), max(_MIN_ROWS, _CHUNK_LOGITS // (num_parts * num_keys)))
+        self.rows_of_block = max(1, _BLOCK_LOGITS // (num_parts * num_keys))
+        self._logits = self.keys.new_empty(self.rows_at_once, num_parts, num_keys)
+        self._mixed = self.keys.new_empty(self.rows_at_once, num_keys)
+        self.logits, self.mixed = self._logits, self._mixed
+        self._product = self.keys.new_empty(min(self.rows_of_block, self.rows_at_once), num_parts, num_keys)
+
+    def chunks(self) -> Iterator[slice]:
+        """The queries, in ranges; sets the size of `logits` and `mixed`."""
+        for start in range(0, len(self.query), self.rows_at_once):
+            rows = slice(start, min(start + self.rows_at_once, len(self.query)))
+            self.logits, self.mixed = self._logits[: rows.stop - start], self._mixed[: rows.stop - start]
+            yield rows
+
+    def _blocks(self) -> Iterator[slice]:
+        """Ranges of the chunk's queries whose logits fit into the cache."""
+        for start in range(0, len(self.logits), self.rows_of_block):
+            yield slice(start, min(start + self.rows_of_block, len(self.logits)))
+
+    def compute_logits(self, rows: slice) -> Tensor:
+        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [M, c, d (+ 1)]."""
+        queries = self._query_operand(self.query[rows].to(self.dtype))
+        torch.bmm(queries, self.keys.mT, out=self.logits.transpose(0, 1))
+        return queries
+
+    def mix(self) -> Tensor:
+        """Softmax of the logits, in their place; returns sum_n pi_n P_n [c, Nk], in `mixed`."""
+        for block in self._blocks():
+            parts, mixed = self.logits[block], self.mixed[block]
+            torch.softmax(parts, dim=-1, out=parts)
+            torch.mul(parts[:, 0], self.shares[0], out=mixed)
+            for n, share in enumerate(self.shares[1:], start=1):
+                mixed.add_(parts[:, n], alpha=share)
+        return self.mixed
+
+    def softmax_backward(self, grad_mixed: Tensor) -> Tensor:
+        """From probabilities P_n to the gradients of the logits without their factor pi_n, in their place.
+
+        They are P_n (dW - D_n), D_n = sum_j P_n dW, with the gradient dW [c, Nk] of the mixed probabilities.
+        Returns the gradient of the shares [M], sum_i D_n.
+        """
+        grad_shares = self.keys.new_zeros(len(self.shares))
+        for block in self._blocks():
+            parts = self.logits[block]
+            product = torch.mul(parts, grad_mixed[block, None], out=self._product[: len(parts)])
+            row_sums = product.sum(dim=-1, keepdim=True)
+            torch.addcmul(product, parts, row_sums, value=-1, out=parts)
+            grad_shares += row_sums.sum(dim=(0, 2))
+        return grad_shares
+
+    def _key_operand(self, key: Tensor, padding: Tensor | None) -> Tensor:
+        """[Nk, Dk] -> [M, Nk, d (+ 1)], see the class."""
+        keys = key.to(self.dtype)
+        keys = self._split(keys if self.shift is None else keys - self.shift)
+        if self.shift is None and padding is None:
+            return keys.contiguous()
+        bias = keys.new_zeros(keys.shape[:2])
+        if self.shift is not None:
+            bias = bias - self.settings.scale * keys.square().sum(-1)
+        if padding is not None:
+            bias = bias + padding.to(self.dtype) * _MASKED
+        return torch.cat([keys, bias[..., None]], dim=-1)
+
+    def _query_operand(self, queries: Tensor) -> Tensor:
+        """[c, Dk] -> [M, c, d (+ 1)], see the class."""
+        queries = (queries if self.shift is None else queries - self.shift) * self.settings.slope
+        queries = self._split(queries)
+        if self.keys.shape[-1] == self.part_channels:
+            return queries.contiguous()
+        return torch.cat([queries, torch.ones_like(queries[..., :1])], dim=-1)
+
+    def query_gradient(self, grad: Tensor) -> Tensor:
+        """[M, c, d], of the operand and over pi -> [c, Dk], of the query."""
+        return (grad * self._weights).transpose(0, 1).flatten(1) * self.settings.slope
+
+    def key_gradient(self, grad: Tensor) -> Tensor:
+        """[M, Nk, d (+ 1)], of the operand and over pi -> [Nk, Dk], of the key."""
+        grad = grad * self._weights
+        linear = grad[..., : self.part_channels]
+        if self.shift is not None:
+            linear = linear - self.settings.slope * self.keys[..., :-1] * grad[..., -1:]
+        return linear.transpose(0, 1).flatten(1)
+
+    @property
+    def _weights(self) -> Tensor:
+        return self.keys.new_tensor(self.shares)[:, None, None]
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[N, Dk] -> [M, N, d]."""
+        return x.unflatten(-1, (len(self.shares), -1)).transpose(0, 1)
+
+
+def _mean(key: Tensor, padding: Tensor | None) -> Tensor:
+    """[Nk, Dk] -> [Dk], over the keys that are not padded."""
+    if padding is None:
+        return key.float().mean(dim=0)
+    kept = (~padding).to(torch.float32)[:, None]
+    return (key.float() * kept).sum(dim=0) / kept.sum().clamp(min=1)
+
+
+def _working_dtype(query: Tensor, key: Tensor, num_parts: int, settings: MixtureSettings) -> torch.dtype:
+    """float32, or float64 where a bound of the logits says that float32 would lose digits."""
+    if query.dtype == torch.float64:
+        return torch.float64
+    squares = [x.detach().float().unflatten(-1, (num_parts, -1)).square().sum(-1).amax() for x in (query, key)]
+    bound = abs(settings.slope) * float(squares[0] * squares[1]) ** 0.5
+    return torch.float32 if bound <= _MAX_FLOAT32_LOGIT else torch.float64
