@@ -19,7 +19,7 @@ _CHUNK_LOGITS = 1 << 22
 _BLOCK_LOGITS = 1 << 19
 _MIN_ROWS = 64
 _MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
-_MAX_FLOAT32_LOGIT = 32.0
+_FLOAT32_LOGITS = (0.01, 32.0)  # bound of the logits below which parts are too similar, above which too large
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,10 @@ class MixtureOfSoftmaxes(torch.autograd.Function):
 
     query [B, Nq, Dk], key [B, Nk, Dk], value [B, Nk, Dv], shares pi [B, M], padding bool [B, Nk] or None
     -> [B, Nq, Dv].
-    Logits and softmax are float32; float64 for float64 inputs, and where the logits are so large that float32 would
-    lose digits. The parts are mixed before the one product with v; it is made in the type of value, with float32 sums.
+
+    Logits and softmax are float32; float64 for float64 inputs, and where float32 would lose digits. The parts are mixed
+    before the one product with v, which is made in the type of value, with float32 sums. The gradient of the shares is
+    that of numbers with the sum 1, as a softmax makes them: up to a common constant.
     """
 
     @staticmethod
@@ -84,7 +86,10 @@ class MixtureOfSoftmaxes(torch.autograd.Function):
         with torch.autocast(query.device.type, enabled=False):
             for b in range(query.shape[0]):
                 image = _Image(query[b], key[b], shares[b], None if padding is None else padding[b], ctx.settings)
-                results = _backward_image(image, value[b].to(image.dtype), grads[0][b], grad_query[b])
+                # a shift of all values adds the same number to the gradients of all shares, which their softmax drops;
+                # around zero, the small differences of these gradients keep their digits
+                values = (value[b] - _mean(value[b], image.padding)).to(image.dtype)
+                results = _backward_image(image, values, grads[0][b], grad_query[b])
                 for grad, result in zip((grad_key, grad_value, grad_shares), results, strict=True):
                     grad[b] = result
         return grad_query, grad_key, grad_value, grad_shares, None, None
@@ -128,6 +133,7 @@ class _Image:
     ) -> None:
         self.settings = settings
         self.query = query
+        self.padding = padding
         self.dtype = _working_dtype(query, key, len(shares), settings)
         self.shares = [float(share) for share in shares]
         self.part_channels = query.shape[-1] // len(self.shares)
@@ -226,18 +232,23 @@ class _Image:
         return x.unflatten(-1, (len(self.shares), -1)).transpose(0, 1)
 
 
-def _mean(key: Tensor, padding: Tensor | None) -> Tensor:
-    """[Nk, Dk] -> [Dk], over the keys that are not padded."""
+def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
+    """[Nk, D] -> [D], over the keys that are not padded, float32 at least."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
     if padding is None:
-        return key.float().mean(dim=0)
-    kept = (~padding).to(torch.float32)[:, None]
-    return (key.float() * kept).sum(dim=0) / kept.sum().clamp(min=1)
+        return x.mean(dim=0, dtype=dtype)
+    kept = (~padding).to(dtype)
+    return (kept @ x.to(dtype)) / kept.sum().clamp(min=1)
 
 
 def _working_dtype(query: Tensor, key: Tensor, num_parts: int, settings: MixtureSettings) -> torch.dtype:
-    """float32, or float64 where a bound of the logits says that float32 would lose digits."""
+    """float32, or float64 where it would lose digits that matter.
+
+    Above the upper bound of the logits their rounding shows in the output; below the lower one the softmaxes of the
+    parts are so alike that the gradient of the shares, their difference, drowns in it.
+    """
     if query.dtype == torch.float64:
         return torch.float64
     squares = [x.detach().float().unflatten(-1, (num_parts, -1)).square().sum(-1).amax() for x in (query, key)]
     bound = abs(settings.slope) * float(squares[0] * squares[1]) ** 0.5
-    return torch.float32 if bound <= _MAX_FLOAT32_LOGIT else torch.float64
+    return torch.float32 if _FLOAT32_LOGITS[0] <= bound <= _FLOAT32_LOGITS[1] else torch.float64
