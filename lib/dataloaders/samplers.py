@@ -13,14 +13,15 @@ class TrainBatchSampler(Sampler[list[tuple[int, int]]]):
 
     Batches hold only upright or only wide pictures where groups are given. What is left of both groups at the end of
     an epoch goes into mixed batches, and the last few lead the first batch of the next epoch: nothing is lost.
-    Batch k is a function of (seed, k) alone, so a run goes on at any batch without loading what was before it.
+    Batch k is a function of (seed, k) alone, so a run goes on at any batch without loading what was before it. Each
+    process gets its slice of every batch: the pictures and seeds of a batch don't depend on how many share it.
 
     Args:
         is_wide: bool [number of pictures]; all equal = no grouping.
-        batch_size: pictures in a batch of this process.
+        batch_size: pictures in a batch, over all processes; a multiple of world_size.
         seed: seed of order and samples.
-        start_batch: number of the first batch of this process.
-        rank: number of this process among world_size; it gets every world_size-th batch.
+        start_batch: number of the first batch.
+        rank: number of this process among world_size.
         world_size: number of processes.
     """
 
@@ -38,19 +39,21 @@ class TrainBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError("no pictures to sample from")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        if batch_size % world_size:
+            raise ValueError(f"batch_size is {batch_size}; it must be a multiple of world_size, {world_size}")
         self._is_wide = np.asarray(is_wide, dtype=bool).tolist()
         self._batch_size = batch_size
         self._seed = seed
-        self._start = start_batch * world_size
-        self._rank = rank
-        self._world_size = world_size
+        self._start = start_batch
+        share = batch_size // world_size
+        self._own = slice(rank * share, (rank + 1) * share)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         number, batches = self._batches_from_epoch_before()
         for batch in batches:
-            if number >= self._start and number % self._world_size == self._rank:
+            if number >= self._start:
                 seeds = np.random.SeedSequence((self._seed, number)).generate_state(len(batch), np.uint64)
-                yield list(zip(batch, seeds.tolist(), strict=True))
+                yield list(zip(batch, seeds.tolist(), strict=True))[self._own]
             number += 1
 
     def _batches_from_epoch_before(self) -> tuple[int, Iterator[list[int]]]:

@@ -44,11 +44,11 @@ def test_any_batch_can_be_the_first(num_images: int, batch_size: int):
         assert _batches(WIDE[:num_images], 20, batch_size=batch_size, start_batch=start) == batches[start : start + 20]
 
 
-def test_ranks_share_the_batches():
+def test_ranks_share_each_batch():
     whole = _batches(WIDE, 40)
-    for rank in range(2):
-        assert _batches(WIDE, 20, rank=rank, world_size=2) == whole[rank::2]
-        assert _batches(WIDE, 5, rank=rank, world_size=2, start_batch=7) == whole[14 + rank : 24 : 2]
+    parts = [_batches(WIDE, 40, rank=rank, world_size=2) for rank in range(2)]
+    assert [first + second for first, second in zip(*parts, strict=True)] == whole
+    assert _batches(WIDE, 5, rank=1, world_size=4, start_batch=7) == [batch[1:2] for batch in whole[7:12]]
 
 
 def test_seeds_differ_between_samples_and_runs():
@@ -67,6 +67,8 @@ def test_far_start_is_quick():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="no pictures"):
         TrainBatchSampler(is_wide=np.zeros(0, bool), batch_size=2, seed=0)
+    with pytest.raises(ValueError, match="multiple of world_size, 3"):
+        TrainBatchSampler(is_wide=WIDE, batch_size=4, seed=0, world_size=3)
     with pytest.raises(ValueError, match="batch_size is 0"):
         TrainBatchSampler(is_wide=WIDE, batch_size=0, seed=0)
 

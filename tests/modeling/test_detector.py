@@ -71,6 +71,26 @@ def test_losses_and_gradients(body: str) -> None:
     _check_gradients(model)
 
 
+def test_losses_and_gradients_of_a_batch_are_means_over_its_pictures() -> None:
+    cfg = tiny_cfg()
+    cfg.TRAIN.BATCH_SIZE_PER_IM = cfg.TRAIN.RPN_BATCH_SIZE_PER_IM = 100_000  # all are taken: nothing is left to chance
+    cfg.TRAIN.FG_FRACTION = cfg.TRAIN.RPN_FG_FRACTION = 1.0
+    cfg.MODEL.FPT.DROPBLOCK_KEEP_PROB = 1.0
+    images, targets = _images((64, 64), (64, 64), (64, 64)), [_target(2), _target(1), _target(0)]
+    model = _model(cfg)
+    together = model(images, targets)
+    sum(together.values()).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    model.zero_grad()
+    alone = [model([image], [target]) for image, target in zip(images, targets, strict=True)]
+    for losses in alone:
+        (sum(losses.values()) / 3).backward()
+    for name, loss in together.items():
+        torch.testing.assert_close(loss, torch.stack([losses[name] for losses in alone]).mean())
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, gradients[name], rtol=1e-4, atol=1e-5)
+
+
 def test_pictures_without_objects_train_the_background() -> None:
     model = _model()
     losses = model(_images((64, 64), (64, 64)), [_target(0), _target(0)])

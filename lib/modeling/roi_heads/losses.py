@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def box_losses(
-    logits: Tensor, offsets: Tensor, *, labels: Tensor, foreground: Tensor, regression: Tensor
+    logits: Tensor, offsets: Tensor, *, labels: Tensor, foreground: Tensor, regression: Tensor, weights: Tensor
 ) -> dict[str, Tensor]:
     """Fast R-CNN's losses.
 
@@ -18,15 +18,15 @@ def box_losses(
         labels: int64 [R], 0 = background.
         foreground: int64 [F], the RoIs with an object.
         regression: float32 [F, 4], the offsets to their objects.
+        weights: float32 [R], of each RoI in the sums; see ``picture_weights``.
 
     Returns:
-        ``loss_cls``: cross entropy, mean over the RoIs. ``loss_bbox``: smooth L1 (beta 1) of the foreground, summed,
-        over the number of all RoIs.
+        ``loss_cls``: cross entropy. ``loss_bbox``: smooth L1 (beta 1) of the foreground.
     """
-    count = max(labels.numel(), 1)
     of_class = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
-    loss_bbox = F.smooth_l1_loss(offsets[foreground, of_class], regression, beta=1.0, reduction="sum")
-    return {"loss_cls": F.cross_entropy(logits, labels, reduction="sum") / count, "loss_bbox": loss_bbox / count}
+    distance = F.smooth_l1_loss(offsets[foreground, of_class], regression, beta=1.0, reduction="none").sum(dim=1)
+    entropy = F.cross_entropy(logits, labels, reduction="none")
+    return {"loss_cls": (entropy * weights).sum(), "loss_bbox": (distance * weights[foreground]).sum()}
 
 
 @torch.no_grad()
@@ -67,16 +67,17 @@ def _cell_shares(low: Tensor, high: Tensor, *, size: int, length: int) -> Tensor
     return overlap / (stop - start).clamp(min=1e-9)
 
 
-def mask_loss(logits: Tensor, *, labels: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy of the mask of each RoI's class, mean over RoIs and cells.
+def mask_loss(logits: Tensor, *, labels: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross entropy of the mask of each RoI's class, mean over its cells.
 
     Args:
         logits: float32 [F, num_classes or 1, M, M].
         labels: int64 [F].
         targets: float32 [F, M, M].
+        weights: float32 [F], of each RoI in the sum; see ``picture_weights``.
     """
-    loss = F.binary_cross_entropy_with_logits(select_class(logits, labels), targets, reduction="sum")
-    return loss / max(targets.numel(), 1)
+    loss = F.binary_cross_entropy_with_logits(select_class(logits, labels), targets, reduction="none")
+    return (loss.mean(dim=(1, 2)) * weights).sum()
 
 
 def select_class(logits: Tensor, labels: Tensor) -> Tensor:

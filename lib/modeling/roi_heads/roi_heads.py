@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from fpt.modeling.picture_weights import picture_weights
 from fpt.modeling.roi_heads.detections import DetectionSettings, select_detections
 from fpt.modeling.roi_heads.losses import box_losses, mask_loss, mask_targets, select_class
 from fpt.modeling.roi_heads.mask_head import MaskHead
@@ -49,7 +50,8 @@ class MaskBranch(nn.Module):
             )
             for sample, target in zip(samples, targets, strict=True)
         ]
-        return mask_loss(logits, labels=labels, targets=torch.cat(wanted)) * self.loss_weight
+        weights = picture_weights([item.shape[0] for item in boxes], device=logits.device)
+        return mask_loss(logits, labels=labels, targets=torch.cat(wanted), weights=weights) * self.loss_weight
 
     def predict(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
@@ -96,7 +98,7 @@ class RoIHeads(nn.Module):
     def losses(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], targets: Targets
     ) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and with a mask branch ``loss_mask`` of a batch.
+        """``loss_cls``, ``loss_bbox`` and with a mask branch ``loss_mask`` of a batch, means over its pictures.
 
         Args:
             features: maps [N, C, H_l, W_l] by name.
@@ -118,6 +120,7 @@ class RoIHeads(nn.Module):
             labels=labels,
             foreground=(labels > 0).nonzero()[:, 0],
             regression=torch.cat(regression),
+            weights=picture_weights([sample.labels.numel() for sample in samples], device=labels.device),
         )
         if self.mask_branch is not None:
             losses["loss_mask"] = self.mask_branch.loss(features, samples, targets)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fpt.modeling.picture_weights import picture_weights
 from fpt.modeling.rpn.matcher import IGNORED, NEGATIVE, Match, match_boxes
 from fpt.modeling.rpn.sampler import sample_balanced
 from fpt.structures.boxes import BoxCoder, covered_share, pairwise_iou
@@ -86,8 +87,9 @@ def rpn_losses(
         sizes_hw: of each picture without padding.
 
     Returns:
-        ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors. ``loss_rpn_bbox``: smooth L1 (beta 1/9)
-        of the positive ones, summed, over the number of all sampled ones.
+        ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors of each picture. ``loss_rpn_bbox``: smooth
+        L1 (beta 1/9) of the positive ones, summed, over the number of all sampled ones of the picture. Both are means
+        over the pictures.
     """
     positives, negatives, regression = [], [], []
     for image, (image_boxes, image_crowd, size) in enumerate(zip(boxes, crowd_boxes, sizes_hw, strict=True)):
@@ -98,12 +100,18 @@ def rpn_losses(
         regression.append(box_coder.encode(image_boxes[match.index[positive]], anchors[positive]))
         positives.append(positive + image * anchors.shape[0])
         negatives.append(negative + image * anchors.shape[0])
+    sampled = torch.cat(positives + negatives)
+    counts = [p.numel() + n.numel() for p, n in zip(positives, negatives, strict=True)]
+    weights = torch.cat(
+        [
+            picture_weights([index.numel() for index in part], counts=counts, device=logits.device)
+            for part in (positives, negatives)
+        ]
+    )
     positive = torch.cat(positives)
-    sampled = torch.cat([positive, *negatives])
-    objectness = torch.zeros(sampled.numel(), device=logits.device)
-    objectness[: positive.numel()] = 1
-    count = max(sampled.numel(), 1)
-    loss_cls = F.binary_cross_entropy_with_logits(logits.flatten()[sampled], objectness, reduction="sum")
+    num_positive = positive.numel()
+    objectness = (torch.arange(sampled.numel(), device=logits.device) < num_positive).to(logits.dtype)
+    loss_cls = F.binary_cross_entropy_with_logits(logits.flatten()[sampled], objectness, weights, reduction="sum")
     predicted = offsets.reshape(-1, 4)[positive]
-    loss_bbox = F.smooth_l1_loss(predicted, torch.cat(regression), beta=1 / 9, reduction="sum")
-    return {"loss_rpn_cls": loss_cls / count, "loss_rpn_bbox": loss_bbox / count}
+    distance = F.smooth_l1_loss(predicted, torch.cat(regression), beta=1 / 9, reduction="none").sum(dim=1)
+    return {"loss_rpn_cls": loss_cls, "loss_rpn_bbox": (distance * weights[:num_positive]).sum()}

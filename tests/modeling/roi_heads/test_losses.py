@@ -47,13 +47,17 @@ def test_box_losses_by_hand_and_like_torchvisions() -> None:
     torch.manual_seed(0)
     logits, offsets = torch.randn(6, 4), torch.randn(6, 4, 4)
     labels = torch.tensor([2, 1, 0, 0, 0, 0])
-    regression = torch.randn(2, 4)
-    losses = box_losses(logits, offsets, labels=labels, foreground=torch.arange(2), regression=regression)
+    regression, weights = torch.randn(2, 4), torch.full((6,), 1 / 6)
+    losses = box_losses(
+        logits, offsets, labels=labels, foreground=torch.arange(2), regression=regression, weights=weights
+    )
     chosen = torch.stack([offsets[0, 2], offsets[1, 1]])
     torch.testing.assert_close(losses["loss_bbox"], F.smooth_l1_loss(chosen, regression, reduction="sum") / 6)
     theirs, _ = fastrcnn_loss(logits, offsets.flatten(1), [labels], [torch.cat([regression, torch.zeros(4, 4)])])
     torch.testing.assert_close(losses["loss_cls"], theirs)
-    agnostic = box_losses(logits, offsets[:, :1], labels=labels, foreground=torch.arange(2), regression=regression)
+    agnostic = box_losses(
+        logits, offsets[:, :1], labels=labels, foreground=torch.arange(2), regression=regression, weights=weights
+    )
     expected = F.smooth_l1_loss(offsets[:2, 0], regression, reduction="sum") / 6
     torch.testing.assert_close(agnostic["loss_bbox"], expected)
 
@@ -65,9 +69,14 @@ def test_losses_without_foreground_are_zero_and_in_the_graph(count: int) -> None
     masks = torch.randn(0, 3, 8, 8, requires_grad=True)
     nothing = torch.zeros(0, dtype=torch.int64)
     losses = box_losses(
-        logits, offsets, labels=torch.zeros(count, dtype=torch.int64), foreground=nothing, regression=NONE
+        logits,
+        offsets,
+        labels=torch.zeros(count, dtype=torch.int64),
+        foreground=nothing,
+        regression=NONE,
+        weights=torch.ones(count),
     )
-    losses["loss_mask"] = mask_loss(masks, labels=nothing, targets=torch.zeros(0, 8, 8))
+    losses["loss_mask"] = mask_loss(masks, labels=nothing, targets=torch.zeros(0, 8, 8), weights=torch.zeros(0))
     sum(losses.values()).backward()
     assert losses["loss_bbox"] == losses["loss_mask"] == 0
     assert torch.isfinite(losses["loss_cls"])
@@ -100,6 +109,6 @@ def test_mask_target_in_other_frames() -> None:
 def test_mask_loss_reads_the_class_of_the_roi() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(2, 3, 4, 4), (torch.rand(2, 4, 4) > 0.5).float()
-    loss = mask_loss(logits, labels=torch.tensor([2, 1]), targets=targets)
+    loss = mask_loss(logits, labels=torch.tensor([2, 1]), targets=targets, weights=torch.full((2,), 0.5))
     expected = F.binary_cross_entropy_with_logits(torch.stack([logits[0, 2], logits[1, 1]]), targets)
     torch.testing.assert_close(loss, expected)
