@@ -19,7 +19,10 @@ _CHUNK_LOGITS = 1 << 22
 _BLOCK_LOGITS = 1 << 19
 _MIN_ROWS = 64
 _MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
-_FLOAT32_LOGITS = (0.01, 32.0)  # bound of the logits below which parts are too similar, above which too large
+_SMALL_LOGIT = 0.01
+_LARGE_LOGIT = 32.0  # float32 logits up to here, float64 ones above
+_HUGE_LOGIT = 512.0  # a float64 softmax too
+_HALF_TYPES = (torch.float16, torch.bfloat16)  # their own rounding is far larger than that of float32 logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +102,17 @@ def _backward_image(
     image: _Image, value: Tensor, grad_out: Tensor, grad_query: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of key [Nk, Dk], value [Nk, Dv] and shares [M] of an image; that of query goes into `grad_query`."""
-    grad_keys = torch.zeros_like(image.keys.mT)
+    grad_keys = torch.zeros_like(image.keys.mT, dtype=image.dtype)
     grad_value = torch.zeros_like(value)
-    grad_shares = image.keys.new_zeros(len(image.keys))
-    linear = image.keys[..., : image.part_channels]
+    grad_shares = grad_keys.new_zeros(len(image.keys))
+    linear = image.keys[..., : image.part_channels].to(image.dtype)
     for rows in image.chunks():
         grad_rows = grad_out[rows].to(image.dtype)
         queries = image.compute_logits(rows)
         grad_value.addmm_(image.mix().t(), grad_rows)
         grad_shares += image.softmax_backward(torch.mm(grad_rows, value.t(), out=image.mixed))
         grad_query[rows] = image.query_gradient(torch.bmm(image.logits.transpose(0, 1), linear))
-        grad_keys.baddbmm_(queries.mT, image.logits.transpose(0, 1))
+        grad_keys.baddbmm_(queries.mT.to(image.dtype), image.logits.transpose(0, 1))
     return image.key_gradient(grad_keys.mT), grad_value, grad_shares
 
 
@@ -117,13 +120,13 @@ class _Image:
     """Operands of one image, and memory for its largest chunk: fresh pages for each would cost more than the sums.
 
     F is a product of the operands: for the distance, with a common shift that changes no distance but lets small
-    numbers lose fewer digits, softmax_j(-|q - k|^2) = softmax_j(2 q.k - |k|^2); the last channel of the keys carries
-    -|k|^2 and the mask, that of the queries is 1.
+    numbers lose fewer digits, -|q - k|^2 = 2 q.k - |k|^2 - |q|^2: two more channels hold (-|k|^2 and the mask, 1) of
+    the keys and (1, -|q|^2) of the queries.
 
     Attributes:
-        dtype: of logits and softmax.
+        dtype: of the softmax.
         part_channels: channels d of a part.
-        keys: [M, Nk, d] or [M, Nk, d + 1].
+        keys: [M, Nk, d], [M, Nk, d + 1] or [M, Nk, d + 2], in the type of the logits.
         logits: [c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
         mixed: [c, Nk], one number a pair: mixed probabilities, then their gradient.
     """
@@ -134,18 +137,22 @@ class _Image:
         self.settings = settings
         self.query = query
         self.padding = padding
-        self.dtype = _working_dtype(query, key, len(shares), settings)
+        self.dtype, self.logit_dtype = _working_dtypes(query, key, len(shares), settings)
         self.shares = [float(share) for share in shares]
         self.part_channels = query.shape[-1] // len(self.shares)
-        self.shift = _mean(key, padding).to(self.dtype) if settings.is_euclidean else None
+        self.shift = _mean(key, padding).to(self.logit_dtype) if settings.is_euclidean else None
         self.keys = self._key_operand(key, padding)
         num_parts, num_keys = self.keys.shape[:2]
         self.rows_at_once = min(len(query), max(_MIN_ROWS, _CHUNK_LOGITS // (num_parts * num_keys)))
         self.rows_of_block = max(1, _BLOCK_LOGITS // (num_parts * num_keys))
-        self._logits = self.keys.new_empty(self.rows_at_once, num_parts, num_keys)
-        self._mixed = self.keys.new_empty(self.rows_at_once, num_keys)
+        self._logits = self._empty(self.rows_at_once, num_parts, num_keys)
+        self._mixed = self._empty(self.rows_at_once, num_keys)
         self.logits, self.mixed = self._logits, self._mixed
-        self._product = self.keys.new_empty(min(self.rows_of_block, self.rows_at_once), num_parts, num_keys)
+        self._product = self._empty(min(self.rows_of_block, self.rows_at_once), num_parts, num_keys)
+        self._exact_logits = self._logits if self.logit_dtype == self.dtype else torch.empty_like(self._logits).double()
+
+    def _empty(self, *shape: int) -> Tensor:
+        return self.query.new_empty(shape, dtype=self.dtype)
 
     def chunks(self) -> Iterator[slice]:
         """The queries, in ranges; sets the size of `logits` and `mixed`."""
@@ -160,9 +167,12 @@ class _Image:
             yield slice(start, min(start + self.rows_of_block, len(self.logits)))
 
     def compute_logits(self, rows: slice) -> Tensor:
-        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [M, c, d (+ 1)]."""
-        queries = self._query_operand(self.query[rows].to(self.dtype))
-        torch.bmm(queries, self.keys.mT, out=self.logits.transpose(0, 1))
+        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [M, c, d ..]."""
+        queries = self._query_operand(self.query[rows].to(self.logit_dtype))
+        logits = self._exact_logits[: len(self.logits)]
+        torch.bmm(queries, self.keys.mT, out=logits.transpose(0, 1))
+        if logits.dtype != self.dtype:
+            self.logits.copy_(logits)
         return queries
 
     def mix(self) -> Tensor:
@@ -181,7 +191,7 @@ class _Image:
         They are P_n (dW - D_n), D_n = sum_j P_n dW, with the gradient dW [c, Nk] of the mixed probabilities.
         Returns the gradient of the shares [M], sum_i D_n.
         """
-        grad_shares = self.keys.new_zeros(len(self.shares))
+        grad_shares = self._empty(len(self.shares)).zero_()
         for block in self._blocks():
             parts = self.logits[block]
             product = torch.mul(parts, grad_mixed[block, None], out=self._product[: len(parts)])
@@ -191,8 +201,8 @@ class _Image:
         return grad_shares
 
     def _key_operand(self, key: Tensor, padding: Tensor | None) -> Tensor:
-        """[Nk, Dk] -> [M, Nk, d (+ 1)], see the class."""
-        keys = key.to(self.dtype)
+        """[Nk, Dk] -> [M, Nk, d ..], see the class."""
+        keys = key.to(self.logit_dtype)
         keys = self._split(keys if self.shift is None else keys - self.shift)
         if self.shift is None and padding is None:
             return keys.contiguous()
@@ -200,32 +210,36 @@ class _Image:
         if self.shift is not None:
             bias = bias - self.settings.scale * keys.square().sum(-1)
         if padding is not None:
-            bias = bias + padding.to(self.dtype) * _MASKED
-        return torch.cat([keys, bias[..., None]], dim=-1)
+            bias = bias + padding.to(self.logit_dtype) * _MASKED
+        ones = torch.ones_like(keys[..., :1])
+        return torch.cat([keys, bias[..., None]] if self.shift is None else [keys, bias[..., None], ones], dim=-1)
 
     def _query_operand(self, queries: Tensor) -> Tensor:
-        """[c, Dk] -> [M, c, d (+ 1)], see the class."""
-        queries = (queries if self.shift is None else queries - self.shift) * self.settings.slope
-        queries = self._split(queries)
-        if self.keys.shape[-1] == self.part_channels:
-            return queries.contiguous()
-        return torch.cat([queries, torch.ones_like(queries[..., :1])], dim=-1)
+        """[c, Dk] -> [M, c, d ..], see the class."""
+        queries = self._split(queries if self.shift is None else queries - self.shift)
+        scaled = queries * self.settings.slope
+        ones = torch.ones_like(queries[..., :1])
+        if self.shift is not None:
+            bias = -self.settings.scale * queries.square().sum(-1, keepdim=True)
+            return torch.cat([scaled, ones, bias], dim=-1)
+        return scaled.contiguous() if self.keys.shape[-1] == self.part_channels else torch.cat([scaled, ones], dim=-1)
 
     def query_gradient(self, grad: Tensor) -> Tensor:
         """[M, c, d], of the operand and over pi -> [c, Dk], of the query."""
         return (grad * self._weights).transpose(0, 1).flatten(1) * self.settings.slope
 
     def key_gradient(self, grad: Tensor) -> Tensor:
-        """[M, Nk, d (+ 1)], of the operand and over pi -> [Nk, Dk], of the key."""
+        """[M, Nk, d ..], of the operand and over pi -> [Nk, Dk], of the key."""
         grad = grad * self._weights
         linear = grad[..., : self.part_channels]
         if self.shift is not None:
-            linear = linear - self.settings.slope * self.keys[..., :-1] * grad[..., -1:]
+            of_bias = grad[..., self.part_channels, None]
+            linear = linear - self.settings.slope * self.keys[..., : self.part_channels] * of_bias
         return linear.transpose(0, 1).flatten(1)
 
     @property
     def _weights(self) -> Tensor:
-        return self.keys.new_tensor(self.shares)[:, None, None]
+        return self.logits.new_tensor(self.shares)[:, None, None]
 
     def _split(self, x: Tensor) -> Tensor:
         """[N, Dk] -> [M, N, d]."""
@@ -241,14 +255,19 @@ def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
     return (kept @ x.to(dtype)) / kept.sum().clamp(min=1)
 
 
-def _working_dtype(query: Tensor, key: Tensor, num_parts: int, settings: MixtureSettings) -> torch.dtype:
-    """float32, or float64 where it would lose digits that matter.
+def _working_dtypes(
+    query: Tensor, key: Tensor, num_parts: int, settings: MixtureSettings
+) -> tuple[torch.dtype, torch.dtype]:
+    """Types of softmax and of logits: float32, or float64 where float32 would lose digits that matter.
 
-    Above the upper bound of the logits their rounding shows in the output; below the lower one the softmaxes of the
-    parts are so alike that the gradient of the shares, their difference, drowns in it.
+    Large logits show their rounding in the output. Where they are all small the softmaxes of the parts are so alike
+    that the gradient of the shares, their difference, drowns in the rounding of the softmaxes.
     """
+    if query.dtype in _HALF_TYPES:
+        return torch.float32, torch.float32
     if query.dtype == torch.float64:
-        return torch.float64
-    squares = [x.detach().float().unflatten(-1, (num_parts, -1)).square().sum(-1).amax() for x in (query, key)]
+        return torch.float64, torch.float64
+    squares = [x.detach().unflatten(-1, (num_parts, -1)).square().sum(-1).amax() for x in (query, key)]
     bound = abs(settings.slope) * float(squares[0] * squares[1]) ** 0.5
-    return torch.float32 if _FLOAT32_LOGITS[0] <= bound <= _FLOAT32_LOGITS[1] else torch.float64
+    softmax_dtype = torch.float32 if _SMALL_LOGIT <= bound <= _HUGE_LOGIT else torch.float64
+    return softmax_dtype, softmax_dtype if bound <= _LARGE_LOGIT else torch.float64
