@@ -149,7 +149,7 @@ class _Image:
         self._mixed = self._empty(self.rows_at_once, num_keys)
         self.logits, self.mixed = self._logits, self._mixed
         self._product = self._empty(min(self.rows_of_block, self.rows_at_once), num_parts, num_keys)
-        self._exact_logits = self._logits if self.logit_dtype == self.dtype else torch.empty_like(self._logits).double()
+        self._exact_logits = None if self.logit_dtype == self.dtype else self._product.double()
 
     def _empty(self, *shape: int) -> Tensor:
         return self.query.new_empty(shape, dtype=self.dtype)
@@ -169,10 +169,13 @@ class _Image:
     def compute_logits(self, rows: slice) -> Tensor:
         """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [M, c, d ..]."""
         queries = self._query_operand(self.query[rows].to(self.logit_dtype))
-        logits = self._exact_logits[: len(self.logits)]
-        torch.bmm(queries, self.keys.mT, out=logits.transpose(0, 1))
-        if logits.dtype != self.dtype:
-            self.logits.copy_(logits)
+        if self._exact_logits is None:
+            torch.bmm(queries, self.keys.mT, out=self.logits.transpose(0, 1))
+            return queries
+        for block in self._blocks():
+            exact = self._exact_logits[: block.stop - block.start]
+            torch.bmm(queries[:, block], self.keys.mT, out=exact.transpose(0, 1))
+            self.logits[block].copy_(exact)
         return queries
 
     def mix(self) -> Tensor:
