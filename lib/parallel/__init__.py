@@ -1,0 +1,1 @@
+"""Several devices: replicas in one process, and processes on one or several computers."""
