@@ -125,6 +125,18 @@ class FeaturePyramidTransformer(nn.Module):
             outputs.append(self.dropblock(fusion(torch.cat(parts, dim=1), areas[level])))
         return OrderedDict(zip(features, outputs, strict=True))
 
+    def self_transformer(self, level: int) -> SelfTransformer:
+        """ST of a level, 0 = the finest."""
+        module = self.selfs[str(level)]
+        assert isinstance(module, SelfTransformer)
+        return module
+
+    def grounding_transformer(self, fine: int, coarse: int) -> GroundingTransformer | LocalGroundingTransformer:
+        """GT or LGT that brings a coarse level to a fine one."""
+        module = self.groundings[_pair(fine, coarse)]
+        assert isinstance(module, (GroundingTransformer, LocalGroundingTransformer))
+        return module
+
     def _interact(
         self, level: int, maps: list[Tensor], keys: list[KeyTokens], means: list[Tensor], areas: list[Area]
     ) -> list[Tensor]:

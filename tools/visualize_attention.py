@@ -1,0 +1,8 @@
+"""Draw where the transformers of a checkpoint look in pictures."""
+
+import sys
+
+from fpt.cli.visualize_attention import main
+
+if __name__ == "__main__":
+    sys.exit(main())
