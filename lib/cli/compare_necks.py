@@ -1,0 +1,138 @@
+"""Command line that trains a recipe with several necks and seeds, and tables the average precisions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fpt.cli.common import non_negative_int, run_command
+from fpt.core.config import load_cfg
+from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
+
+VARIANTS: dict[str, tuple[str, ...] | None] = {
+    "FPN": None,
+    "FPN+ST": ("self",),
+    "FPN+GT": ("grounding",),
+    "FPN+RT": ("rendering",),
+    "FPN+FPT": ("self", "grounding", "rendering"),
+}
+"""Interactions of each neck; None = the base pyramid alone."""
+
+KINDS = {"bbox": "box AP", "segm": "mask AP"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(
+        description="Train one recipe with several necks and seeds, evaluate each run at its end, and write a table of "
+        "means and standard deviations. Runs that are finished are not repeated: start it again after an interruption.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--cfg", type=Path, required=True, help="yaml file with TRAIN.DATASETS and TEST.DATASETS")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="necks (all)")
+    parser.add_argument("--seeds", nargs="+", type=non_negative_int, default=[0, 1, 2], help="RNG_SEED of runs (0 1 2)")
+    parser.add_argument("--classes", nargs="+", default=[], help="classes whose AP is tabled too")
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder of the runs and of table.md")
+    parser.add_argument(
+        "--set", dest="set_cfgs", nargs="+", default=[], metavar="KEY VALUE", help="options of all runs"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is missing and write the table; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    cfg = load_cfg(args.cfg, args.set_cfgs)
+    if not cfg.MODEL.CONV_BODY.endswith("_fpt"):
+        raise UserError(f"MODEL.CONV_BODY is {cfg.MODEL.CONV_BODY}; it must end with _fpt, which FPN's runs leave out")
+    if not cfg.TEST.DATASETS:
+        raise UserError(f"{args.cfg} names no TEST.DATASETS to compare on")
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in args.variants}
+    for seed in args.seeds:
+        for name in args.variants:
+            folder = args.output_dir / f"{name}-{seed}"
+            found = _read(folder, cfg.SOLVER.MAX_ITER)
+            if found is None:
+                _train(args, name, seed, folder, body=cfg.MODEL.CONV_BODY, last_step=cfg.SOLVER.MAX_ITER)
+                found = _read(folder, cfg.SOLVER.MAX_ITER)
+            if found is None:
+                raise UserError(f"{folder} has no evaluation of step {cfg.SOLVER.MAX_ITER}; see its log.txt")
+            _LOGGER.info("%s, seed %d: %s", name, seed, _summary(found))
+            results[name].append(found)
+    table = make_table(results, args.classes)
+    (args.output_dir / "table.md").write_text(table, encoding="utf-8")
+    print(table, end="")
+    return 0
+
+
+def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, body: str, last_step: int) -> None:
+    """One run in a process of its own: nothing of it reaches the next one."""
+    interactions = VARIANTS[name]
+    options = {"RNG_SEED": str(seed), "TRAIN.EVAL_PERIOD": str(last_step)}
+    options["MODEL.CONV_BODY"] = body if interactions else body.removesuffix("_fpt")
+    if interactions:
+        options["MODEL.FPT.INTERACTIONS"] = str(interactions)
+    pairs = [text for pair in options.items() for text in pair]
+    program = "import sys; from fpt.cli.train import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "--cfg", str(args.cfg), "--output_dir", str(folder)]
+    status = subprocess.run([*command, "--set", *args.set_cfgs, *pairs], check=False).returncode
+    if status:
+        raise UserError(f"the training of {name} with seed {seed} ended with status {status}: {folder}")
+
+
+def _read(folder: Path, step: int) -> dict[str, Any] | None:
+    """The evaluation at `step` of a run, None where there is none."""
+    file = folder / "eval.jsonl"
+    if not file.is_file():
+        return None
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return next((record for record in reversed(records) if record["step"] == step), None)
+
+
+def _summary(record: dict[str, Any]) -> str:
+    return ", ".join(f"{KINDS[kind]} {record[kind]['AP']:.3f}" for kind in KINDS if kind in record)
+
+
+def make_table(results: dict[str, list[dict[str, Any]]], classes: Sequence[str] = ()) -> str:
+    """A markdown table: mean, sample standard deviation and every seed's value of each AP.
+
+    Args:
+        results: evaluations of each neck, one a seed, as ``eval.jsonl`` holds them.
+        classes: classes whose AP (of boxes) follows.
+
+    Raises:
+        UserError: a class that the evaluations do not know.
+    """
+    first = next(iter(results.values()))[0]
+    unknown = sorted(set(classes) - set(first["bbox"]["per_class"]))
+    if unknown:
+        raise UserError(f"--classes {', '.join(unknown)}: there are {', '.join(first['bbox']['per_class'])}")
+    columns = [KINDS[kind] for kind in KINDS if kind in first] + [f"{name}, box AP" for name in classes]
+    lines = ["| neck | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, records in results.items():
+        cells = [_cell([record[kind]["AP"] for record in records]) for kind in KINDS if kind in first]
+        cells += [_cell([record["bbox"]["per_class"][label] for record in records]) for label in classes]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    """ "0.612 ± 0.031 (0.58, 0.61, 0.64)"."""
+    mean = f"{statistics.mean(values):.3f}"
+    if len(values) == 1:
+        return mean
+    each = ", ".join(f"{value:.3f}" for value in values)
+    return f"{mean} ± {statistics.stdev(values):.3f} ({each})"
