@@ -18,7 +18,7 @@ _DPI = 110
 _COLOUR_MAP = "inferno"
 _QUERY_COLOUR = "#00d7ff"
 _BAR_COLOUR = "#b5367a"
-_GREY_SHARE = 0.35
+_GREY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def draw_attention(image: np.ndarray, point_xy: tuple[float, float], levels: Seq
                 _draw_heat(axis, grey, panel, level.cell_xyxy)
             else:
                 _draw_bars(axis, panel)
+                axis.set_box_aspect(height / width)
         for axis in row[1 + len(level.panels) :]:
             axis.set_axis_off()
     return figure
