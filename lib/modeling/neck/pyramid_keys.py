@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,17 +42,37 @@ def key_tokens(features: Tensor, valid_hw: Sequence[tuple[int, int]] | None, max
 
 
 def pooled_size(height: int, width: int, max_keys: int) -> tuple[int, int]:
-    """Largest grid with about the aspect ratio of height x width and at most `max_keys` cells; 0 = no limit."""
-    if not max_keys or height * width <= max_keys:
+    """Largest grid with about the aspect ratio of height x width and at most `max_keys` cells; 0 = no limit.
+
+    Also for sizes that are symbols of a traced graph: no branch depends on them.
+    """
+    if not max_keys or (not _is_symbol(height, width) and height * width <= max_keys):
         return height, width
-    rows = min(max(1, round((max_keys * height / width) ** 0.5)), height, max_keys)
-    return rows, min(width, max(1, max_keys // rows))
+    ideal = math.floor((max_keys * height / width) ** 0.5 + 0.5)
+    rows = torch.sym_min(torch.sym_max(1, ideal), torch.sym_min(height, max_keys))
+    return rows, torch.sym_min(width, torch.sym_max(1, max_keys // rows))  # type: ignore[return-value]  # symbols
 
 
 def _flatten(features: Tensor, max_keys: int) -> Tensor:
     """[B, C, H, W] -> [B, N, C]."""
     height, width = features.shape[-2:]
-    size = pooled_size(height, width, max_keys)
-    if size != (height, width):
-        features = F.adaptive_avg_pool2d(features, size)
+    rows, columns = pooled_size(height, width, max_keys)
+    if _is_symbol(height, width) and max_keys:
+        features = _bin_weights(height, rows, features) @ features @ _bin_weights(width, columns, features).mT
+    elif (rows, columns) != (height, width):
+        features = F.adaptive_avg_pool2d(features, (rows, columns))
     return features.flatten(2).mT
+
+
+def _is_symbol(*sizes: int) -> bool:
+    """Whether a graph with free sizes is traced."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def _bin_weights(num_cells: int, num_bins: int, like: Tensor) -> Tensor:
+    """adaptive_avg_pool2d along one axis as a matrix [bins, cells]: ONNX has no such pooling to a size known late."""
+    bins = torch.arange(num_bins, device=like.device)[:, None]
+    first = torch.div(bins * num_cells, num_bins, rounding_mode="floor")
+    end = torch.div((bins + 1) * num_cells + num_bins - 1, num_bins, rounding_mode="floor")
+    cells = torch.arange(num_cells, device=like.device)
+    return ((cells >= first) & (cells < end)).to(like.dtype) / (end - first)
