@@ -50,7 +50,7 @@ def pooled_size(height: int, width: int, max_keys: int) -> tuple[int, int]:
         return height, width
     ideal = math.floor((max_keys * height / width) ** 0.5 + 0.5)
     rows = torch.sym_min(torch.sym_max(1, ideal), torch.sym_min(height, max_keys))
-    return rows, torch.sym_min(width, torch.sym_max(1, max_keys // rows))  # type: ignore[return-value]  # symbols
+    return rows, torch.sym_min(width, torch.sym_max(1, max_keys // rows))
 
 
 def _flatten(features: Tensor, max_keys: int) -> Tensor:
