@@ -51,8 +51,11 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def num_groups_for(num_channels: int, num_groups: int) -> int:
-    """The largest divisor of the channels that is at most ``num_groups``."""
-    groups = min(num_groups, num_channels)
+    """The largest divisor of the channels that is at most ``num_groups`` and leaves two channels a group.
+
+    A group of one channel has no variance where the map is one cell, and loses what is constant over a map.
+    """
+    groups = min(num_groups, max(1, num_channels // 2))
     while num_channels % groups:
         groups -= 1
     return groups

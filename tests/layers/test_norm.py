@@ -31,7 +31,9 @@ def test_frozen_batch_norm_keeps_the_type_of_its_input() -> None:
     assert FrozenBatchNorm2d(4)(torch.zeros(1, 4, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("channels", "wanted", "groups"), [(64, 32, 32), (48, 32, 24), (24, 32, 24), (7, 4, 1)])
+@pytest.mark.parametrize(
+    ("channels", "wanted", "groups"), [(64, 32, 32), (48, 32, 24), (24, 32, 12), (7, 4, 1), (1, 4, 1)]
+)
 def test_groups_fall_back_to_the_largest_divisor(channels: int, wanted: int, groups: int) -> None:
     assert num_groups_for(channels, wanted) == groups
     assert group_norm(channels, num_groups=wanted)(torch.zeros(1, channels, 2, 2)).shape[1] == channels
