@@ -22,7 +22,7 @@ def dense_mixture_attention(
     scale: float | None = None,
     key_padding_mask: Tensor | None = None,
 ) -> Tensor:
-    """As `fpt.layers.attention.mixture_attention`, with M matrices of all queries by all keys.
+    """As `fpt.layers.attention.mixture_attention`, part by part, with matrices of all queries by all keys.
 
     The distance is |q|^2 - 2 q.k + |k|^2: differences of all pairs would need another 32 times the memory.
     """
@@ -33,14 +33,15 @@ def dense_mixture_attention(
         kept = (~key_padding_mask).to(key.dtype)
     mean_key = (key * kept[..., None]).sum(dim=1) / kept.sum(dim=1, keepdim=True)
     shares = torch.softmax(mean_key @ mixture.t(), dim=-1)
-    q, k = (x.unflatten(-1, (num_parts, -1)).transpose(1, 2) for x in (query, key))
-    logits = q @ k.mT
-    if similarity == "euclidean":
-        logits = 2 * logits - q.square().sum(-1, keepdim=True) - k.square().sum(-1)[:, :, None]
-    logits = factor * logits
-    if key_padding_mask is not None:
-        logits = logits.masked_fill(key_padding_mask[:, None, None], float("-inf"))
-    weights = (shares[:, :, None, None] * torch.softmax(logits, dim=-1)).sum(dim=1)
+    weights = torch.zeros((), dtype=query.dtype, device=query.device)
+    for n, (q, k) in enumerate(zip(query.chunk(num_parts, -1), key.chunk(num_parts, -1), strict=True)):
+        logits = q @ k.mT
+        if similarity == "euclidean":
+            logits = 2 * logits - q.square().sum(-1, keepdim=True) - k.square().sum(-1)[:, None]
+        logits = factor * logits
+        if key_padding_mask is not None:
+            logits = logits.masked_fill(key_padding_mask[:, None], float("-inf"))
+        weights = weights + shares[:, n, None, None] * torch.softmax(logits, dim=-1)
     return weights @ value
 
 
