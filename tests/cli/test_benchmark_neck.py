@@ -33,7 +33,7 @@ def test_parts_of_a_detector_add_up_and_attention_is_counted(root):
     cells = [16 * 16, 8 * 8, 4 * 4, 2 * 2]
     pairs = [(n, m) for i, n in enumerate(cells) for m in cells[i + 1 :]]
     linear = sum(2 * 32 * (n * 16 + m * 16 + m * 32) for n, m in pairs)
-    attention = sum(2 * n * m * (16 + 4 + 32) for n, m in pairs)  # 4 parts with a channel for the bias each, then v
+    attention = sum(2 * n * m * (16 + 8 + 32) for n, m in pairs)  # 4 parts with 2 channels for the squares each, then v
     assert parts["GT"].flops == pytest.approx(linear + attention, rel=0.002)  # and the mixture's share of the keys
     assert parts["heads"].flops > 0
 
