@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
+from fpt.cli.devices import resolve_device
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import dataset_names
 from fpt.engine.train_step import NonFiniteLossError
+from fpt.parallel.processes import process_group
+from fpt.utils.distributed import local_world_size, rank
 from fpt.utils.errors import UserError
 from fpt.utils.logging import setup_logging
 
@@ -92,14 +93,15 @@ def number_between(low: float, high: float) -> Callable[[str], float]:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run `command` with logging; returns the exit status.
+    """Run `command` with logging, together with the other processes if there are any; returns the exit status.
 
     An error that the user can mend is printed without a traceback (status 2), so is a diverged training (1) and
     Ctrl-C (130). Anything else is raised, so that the interpreter prints a traceback and exits with status 1.
     """
-    setup_logging()
     try:
-        return command()
+        with process_group():
+            setup_logging(process=rank())
+            return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -114,7 +116,7 @@ def run_command(command: Callable[[], int]) -> int:
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The writable configuration of a tool: yaml file, ``--set``, ``--dataset``, ``--no_cuda``.
 
-    DEVICE is resolved, and there are no more loader workers than cores.
+    DEVICE is resolved, and there are no more loader workers than this process's share of the cores.
 
     Raises:
         UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set or device.
@@ -124,9 +126,9 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     if args.dataset is not None:
         cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names(args.dataset, cfg.DATASETS)
     cfg.DEVICE = "cpu" if args.no_cuda else resolve_device(cfg.DEVICE)
-    cores = os.cpu_count() or 1
+    cores = max(1, (os.cpu_count() or 1) // local_world_size())
     if cfg.DATA_LOADER.NUM_THREADS > cores:
-        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the number of cores", cfg.DATA_LOADER.NUM_THREADS, cores)
+        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the cores a process", cfg.DATA_LOADER.NUM_THREADS, cores)
         cfg.DATA_LOADER.NUM_THREADS = cores
     return cfg
 
@@ -134,22 +136,6 @@ def read_config(args: argparse.Namespace) -> CfgNode:
 def given_keys(args: argparse.Namespace) -> frozenset[str]:
     """Names of the options that ``--set`` gives."""
     return frozenset(args.set_cfgs[0::2])
-
-
-def resolve_device(name: str) -> str:
-    """``cpu`` or ``cuda`` for auto, cpu or cuda.
-
-    Raises:
-        UserError: cuda is asked for and absent.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("DEVICE is cuda, but torch sees no GPU here; use --no_cuda or --set DEVICE auto")
-    if name == "cpu" or not available:
-        return "cpu"
-    if torch.cuda.device_count() > 1:
-        _LOGGER.warning("%d GPUs are visible; only the first one is used", torch.cuda.device_count())
-    return "cuda"
 
 
 def _check_cfg_file(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ import torch
 from torch import nn
 
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.build import build_dataset, build_test_loader
+from fpt.dataloaders.build import build_dataset, build_test_loader, check_range
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.inference import run_inference
 from fpt.evaluation.build import evaluate_dataset
+from fpt.parallel.data_parallel import DataParallel
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
+from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 
 
 @dataclass
@@ -44,14 +47,29 @@ def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
 def detect_dataset(
     cfg: CfgNode, model: nn.Module, dataset: CocoDataset, *, index_range: tuple[int, int] | None = None
 ) -> list[Detections]:
-    """What `model` finds in the pictures of a data set, in their order."""
+    """What `model` finds in the pictures of a data set, in their order.
+
+    Each process runs its part of the pictures; the main process returns all detections, the others none.
+
+    Raises:
+        UserError: the range does not lie in the data set, or a picture can't be read.
+    """
     start, end = index_range or (0, len(dataset))
+    check_range(dataset, start, end)
+    start, end = share_of_range(start, end)
+    found = _detect_range(cfg, model, dataset, start, end) if start < end else []
+    gathered = gather_on_main(found)
+    return [] if gathered is None else list(itertools.chain.from_iterable(gathered))
+
+
+def _detect_range(cfg: CfgNode, model: nn.Module, dataset: CocoDataset, start: int, end: int) -> list[Detections]:
+    devices = len(model.devices) if isinstance(model, DataParallel) else 1
     loader = build_test_loader(
         cfg,
         dataset,
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        num_workers=min(cfg.DATA_LOADER.NUM_THREADS, max(end - start, 0)),
-        index_range=index_range,
+        batch_size=cfg.TEST.IMS_PER_BATCH * devices,
+        num_workers=min(cfg.DATA_LOADER.NUM_THREADS, end - start),
+        index_range=(start, end),
     )
     return run_inference(
         model,
@@ -66,8 +84,11 @@ def detect_dataset(
 def evaluate_detections(
     cfg: CfgNode, dataset: CocoDataset, detections: Sequence[Detections], output_dir: Path
 ) -> dict[str, Any]:
-    """Metrics of the pictures in `detections`; result files and metrics.json go into `output_dir`."""
+    """Metrics of the pictures in `detections`; result files and metrics.json go into `output_dir`.
+
+    The main process evaluates what it has; every process returns the metrics.
+    """
     part = EvaluatedPart(
         dataset.ann_file, dataset.category_ids, [picture.image_id for picture in detections], dataset.has_masks
     )
-    return evaluate_dataset(cfg, part, detections, output_dir)
+    return from_main(lambda: evaluate_dataset(cfg, part, detections, output_dir))

@@ -33,6 +33,7 @@ from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
+from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json
 from fpt.utils.seeding import seed_everything
@@ -80,17 +81,23 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     pictures = find_pictures(args.image_dir) if args.image_dir is not None else args.images
     formats = list(dict.fromkeys([*args.output_format, *(["pdf"] if args.merge_pdfs else [])]))
     seed_everything(cfg.RNG_SEED)
-    checkpoint = load_checkpoint(args.load_ckpt)
+    checkpoint = from_main(lambda: load_checkpoint(args.load_ckpt))
     model = build_trained_model(cfg, checkpoint, source=args.load_ckpt)
-    start_log(args.output_dir, program="fpt-infer", arguments=arguments)
+    from_main(lambda: start_log(args.output_dir, program="fpt-infer", arguments=arguments))
     written: list[Path] = []
     failures = []
-    for index, (path, name) in enumerate(zip(pictures, output_names(pictures), strict=True)):
+    names = output_names(pictures)
+    for index in range(*share_of_range(0, len(pictures))):
+        path, name = pictures[index], names[index]
         try:
             written += _process(cfg, model, path, args.output_dir / name, checkpoint.classes, formats, threshold, index)
         except UserError as error:
             failures.append(path)
             _LOGGER.error("%s", error)
+    gathered = gather_on_main((written, failures))
+    if gathered is None:
+        return 1 if failures else 0
+    written, failures = (sum(parts, []) for parts in zip(*gathered, strict=True))
     pages = [path for path in written if path.suffix == ".pdf"]
     if args.merge_pdfs and pages:
         merge_pdfs(pages, args.output_dir / "results.pdf")

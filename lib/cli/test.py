@@ -13,6 +13,7 @@ import torch
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
+from fpt.cli.devices import own_devices, spread
 from fpt.cli.draw_dataset import draw_dataset
 from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_dataset
 from fpt.cli.run_folder import start_log
@@ -20,6 +21,7 @@ from fpt.cli.trained_model import build_trained_model
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.resume import check_classes
+from fpt.utils.distributed import from_main, is_distributed, is_main, world_size
 from fpt.utils.errors import UserError
 from fpt.utils.seeding import seed_everything
 
@@ -32,7 +34,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_weights_options(parser, required=True)
     parser.add_argument("--output_dir", type=Path, help="folder of the results (test/ in the checkpoint's run folder)")
     parser.add_argument("--range", type=int, nargs=2, metavar=("START", "END"), help="only these pictures, by index")
-    parser.add_argument("--multi-gpu-testing", action="store_true", help="use every GPU (now: one, and it says so)")
+    parser.add_argument(
+        "--multi-gpu-testing",
+        action="store_true",
+        help="use every visible GPU in this process; torchrun, with a process a GPU, is faster and needs no option",
+    )
     parser.add_argument("--vis", action="store_true", help="draw each picture beside its ground truth into vis/")
     return parser
 
@@ -51,17 +57,17 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     cfg.freeze()
     if not cfg.TEST.DATASETS:
         raise UserError("no data set to evaluate on: give --dataset NAME, or set TEST.DATASETS in the yaml file")
-    if args.multi_gpu_testing:
-        count = torch.cuda.device_count()
-        _LOGGER.info("--multi-gpu-testing: %d GPUs are visible; one process evaluates on %s", count, cfg.DEVICE)
     seed_everything(cfg.RNG_SEED)
-    checkpoint = load_checkpoint(args.load_ckpt)
+    checkpoint = from_main(lambda: load_checkpoint(args.load_ckpt))
     datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
     for dataset in datasets:
         check_classes(checkpoint, dataset.class_names, source=args.load_ckpt, dataset=dataset.name)
     model = build_trained_model(cfg, checkpoint, source=args.load_ckpt)
     output_dir = args.output_dir or default_output_dir(args.load_ckpt)
-    start_log(output_dir, program="fpt-test", arguments=arguments)
+    from_main(lambda: start_log(output_dir, program="fpt-test", arguments=arguments))
+    _LOGGER.info("evaluating on %s", _describe_devices(cfg, uses_all=args.multi_gpu_testing))
+    if args.multi_gpu_testing and not is_distributed():
+        model = spread(model, cfg).eval()
     _LOGGER.info("checkpoint %s: %d steps", args.load_ckpt, checkpoint.step)
     for dataset in datasets:
         folder = output_dir / dataset.name if len(datasets) > 1 else output_dir
@@ -76,8 +82,17 @@ def _evaluate(
     detections = detect_dataset(cfg, model, dataset, index_range=chosen)
     evaluate_detections(cfg, dataset, detections, folder)
     _LOGGER.info("results: %s", folder)
-    if cfg.VIS:
+    if cfg.VIS and is_main():
         draw_dataset(dataset, detections, folder / "vis", score_threshold=cfg.VIS_TH)
+
+
+def _describe_devices(cfg: CfgNode, *, uses_all: bool) -> str:
+    if is_distributed():
+        return f"{cfg.DEVICE}, {world_size()} processes with a part of the pictures each"
+    devices = own_devices(cfg)
+    used = ", ".join(str(device) for device in (devices if uses_all else devices[:1]))
+    rest = len(devices) - 1
+    return used if uses_all or not rest else f"{used}; {rest} more GPUs are visible (--multi-gpu-testing or torchrun)"
 
 
 def default_output_dir(checkpoint: Path) -> Path:

@@ -20,13 +20,13 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
+from fpt.cli.devices import count_devices
 from fpt.cli.train_run import run_training
 from fpt.core.config_node import CfgNode
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import apply_changes, batch_changes
 from fpt.solver.optimizer import OPTIMIZERS
-
-NUM_DEVICES = 1
+from fpt.utils.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,7 +76,11 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _adapted_config(args: argparse.Namespace) -> tuple[CfgNode, list[Change]]:
-    """The frozen configuration after ``--bs``, ``--iter_size``, ``--lr`` and so on, and what they changed."""
+    """The frozen configuration after ``--bs``, ``--iter_size``, ``--lr`` and so on, and what they changed.
+
+    Raises:
+        UserError: wrong input, or the batch can't be shared by the devices.
+    """
     cfg = read_config(args)
     given = given_keys(args)
     overrides = {
@@ -89,8 +93,14 @@ def _adapted_config(args: argparse.Namespace) -> tuple[CfgNode, list[Change]]:
         Change(key, old, new, option) for key, (option, new, old) in overrides.items() if new is not None and new != old
     ]
     explicit = {key for key, (_, new, _) in overrides.items() if new is not None}
-    batch_size = args.batch_size or cfg.TRAIN.IMS_PER_BATCH * NUM_DEVICES
+    num_devices = count_devices(cfg)
+    batch_size = args.batch_size or cfg.TRAIN.IMS_PER_BATCH * num_devices
+    if batch_size % num_devices:
+        raise UserError(
+            f"--bs {batch_size} can't be shared equally by {num_devices} devices; give a multiple of {num_devices}, or "
+            "use fewer (CUDA_VISIBLE_DEVICES=0,1 or torchrun --nproc-per-node)"
+        )
     changes += batch_changes(
-        cfg, batch_size=batch_size, iter_size=args.iter_size, num_devices=NUM_DEVICES, given=given | explicit
+        cfg, batch_size=batch_size, iter_size=args.iter_size, num_devices=num_devices, given=given | explicit
     )
     return apply_changes(cfg, changes), changes

@@ -13,6 +13,7 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.writers import JsonlWriter, TensorboardWriter
+from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
 
 
@@ -46,7 +47,7 @@ def make_evaluation(
     curves: TensorboardWriter | None,
     start_step: int = 0,
 ) -> PeriodicEvaluation:
-    """Hook that evaluates on `datasets`; the first of them decides which checkpoint is the best.
+    """Hook that evaluates on `datasets`, on all processes; the first data set decides which checkpoint is the best.
 
     Args:
         cfg: the configuration.
@@ -57,7 +58,7 @@ def make_evaluation(
         curves: where the metrics are drawn, too.
         start_step: finished steps; an earlier run's lines after it are dropped from ``eval.jsonl``.
     """
-    log = JsonlWriter(folder / "eval.jsonl", start_step=start_step)
+    log = JsonlWriter(folder / "eval.jsonl", start_step=start_step) if is_main() else None
 
     def evaluate() -> dict[str, Any]:
         results = [
@@ -67,7 +68,8 @@ def make_evaluation(
         return results[0]
 
     def on_metrics(step: int, metrics: Mapping[str, Any], value: float) -> None:
-        log({"step": step, **metrics})
+        if log is not None:
+            log({"step": step, **metrics})
         if curves is not None:
             curves({"step": step, **_flatten(metrics)})
         if snapshots is not None:

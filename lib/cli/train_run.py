@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fpt.cli.devices import count_devices, own_devices, spread
 from fpt.cli.run_folder import new_run_folder, start_run_folder
 from fpt.cli.train_evaluation import make_evaluation, open_test_datasets
 from fpt.cli.train_start import Start, build_training, read_start
@@ -16,12 +17,14 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.loader import PictureLoader
 from fpt.engine.interrupt import StopSignals
+from fpt.engine.resume import restore_generators
 from fpt.engine.snapshots import Snapshots
 from fpt.engine.train_loop import Hook, LoopSettings, Writer, train
 from fpt.engine.writers import JsonlWriter, ProgressWriter, TensorboardWriter
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import amp_dtype, build_schedule
-from fpt.utils.seeding import seed_everything, set_rng_state
+from fpt.utils.distributed import from_main, is_main, rank, world_size
+from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -36,10 +39,10 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
         changes: what the command line changed in the configuration, to be logged.
 
     Returns:
-        The exit status: 0, or 130 and 143 after a signal.
+        The exit status: 0, or 130, 138 and 143 after a signal.
     """
     batch_size = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
-    _log_changes(changes, batch_size=batch_size, iter_size=args.iter_size, device=cfg.DEVICE)
+    _log_changes(changes, batch_size=batch_size, iter_size=args.iter_size, devices=_describe_devices(cfg))
     seed_everything(cfg.RNG_SEED)
     start = read_start(args, pictures_per_step=batch_size * args.iter_size)
     loader = build_train_loader(
@@ -52,7 +55,9 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     model, optimizer = build_training(cfg, class_names, start)
     datasets = open_test_datasets(cfg, class_names)
     folder = _run_folder(cfg, args, start)
-    start_run_folder(folder, cfg, program="fpt-train", arguments=arguments, is_resumed=start.is_resumed)
+    from_main(
+        lambda: start_run_folder(folder, cfg, program="fpt-train", arguments=arguments, is_resumed=start.is_resumed)
+    )
     snapshots = Snapshots(
         folder=folder / "ckpt",
         model=model,
@@ -66,7 +71,8 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
         best=start.resumed.best if start.resumed else None,
     )
     kept = None if args.no_save else snapshots
-    curves = TensorboardWriter(folder / "tensorboard", start_step=start.step) if args.use_tfboard else None
+    has_curves = args.use_tfboard and is_main()
+    curves = TensorboardWriter(folder / "tensorboard", start_step=start.step) if has_curves else None
     hooks: list[Hook] = []  # evaluation first: the snapshot then knows the best value
     if datasets:
         hooks.append(
@@ -74,9 +80,11 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
         )
     if kept is not None:
         hooks.append(kept)
-    writers: list[Writer] = [ProgressWriter(max_iter=cfg.SOLVER.MAX_ITER)]
-    writers.append(JsonlWriter(folder / "metrics.jsonl", start_step=start.step))
-    writers += [] if curves is None else [curves]
+    writers: list[Writer] = []
+    if is_main():
+        writers.append(ProgressWriter(max_iter=cfg.SOLVER.MAX_ITER))
+        writers.append(JsonlWriter(folder / "metrics.jsonl", start_step=start.step))
+        writers += [] if curves is None else [curves]
     try:
         return _train(cfg, args, model, optimizer, loader, start=start, kept=kept, writers=writers, hooks=hooks)
     finally:
@@ -109,17 +117,19 @@ def _train(
         _LOGGER.info("nothing to train: %d steps are done, SOLVER.MAX_ITER is %d", start.step, settings.max_iter)
         return 0
     with StopSignals() as stop:  # around the start of the workers, which inherit the handlers
-        if start.resumed is not None and start.resumed.rng is not None:
-            set_rng_state(start.resumed.rng)
+        if not is_main():
+            seed_everything(cfg.RNG_SEED, process=rank())
+        if start.resumed is not None:
+            restore_generators(start.resumed, source=start.source or "")
         step = train(
-            model=model,
+            model=spread(model, cfg),
             optimizer=optimizer,
             schedule=build_schedule(cfg),
             batches=iter(loader),
             settings=settings,
             writers=writers,
             hooks=hooks,
-            should_stop=lambda: stop.received is not None,
+            should_stop=stop.is_agreed,
         )
         if kept is not None:
             kept.save(step)
@@ -128,9 +138,9 @@ def _train(
     return stop.exit_status
 
 
-def _log_changes(changes: Sequence[Change], *, batch_size: int, iter_size: int, device: str) -> None:
+def _log_changes(changes: Sequence[Change], *, batch_size: int, iter_size: int, devices: str) -> None:
     effective = f", {iter_size} batches an update" if iter_size > 1 else ""
-    _LOGGER.info("batch of %d picture%s on %s%s", batch_size, "" if batch_size == 1 else "s", device, effective)
+    _LOGGER.info("batch of %d picture%s on %s%s", batch_size, "" if batch_size == 1 else "s", devices, effective)
     for change in changes:
         _LOGGER.info("adapted %s", change)
     if iter_size > 1:
@@ -138,6 +148,12 @@ def _log_changes(changes: Sequence[Change], *, batch_size: int, iter_size: int, 
             "the gradient is the mean over the %d batches; SOLVER.BASE_LR is not raised for it (--lr X sets it)",
             iter_size,
         )
+
+
+def _describe_devices(cfg: CfgNode) -> str:
+    processes = f", one for each of {world_size()} processes" if world_size() > 1 else ""
+    names = ", ".join(str(device) for device in own_devices(cfg))
+    return f"{count_devices(cfg)} devices ({names}{processes})" if count_devices(cfg) > 1 else names
 
 
 def _run_folder(cfg: CfgNode, args: argparse.Namespace, start: Start) -> Path:

@@ -13,7 +13,9 @@ from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_
 from fpt.core.config_node import CfgNode
 from fpt.engine.resume import check_classes, restore_training
 from fpt.modeling.build import build_model, load_pretrained_body
+from fpt.parallel.processes import max_restarts, restart_count
 from fpt.solver.build import build_optimizer
+from fpt.utils.distributed import from_main
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
@@ -44,21 +46,24 @@ class Start:
 
 
 def read_start(args: argparse.Namespace, *, pictures_per_step: int) -> Start:
-    """The start that ``--load_ckpt``, ``--resume`` and ``--start_step`` ask for.
+    """The start that ``--load_ckpt``, ``--resume`` and ``--start_step`` ask for, on every process.
+
+    A training that torchrun has restarted goes on from its newest checkpoint, if it has written one.
 
     Raises:
-        UserError: the checkpoint is missing or unreadable, or there is none to resume from.
+        UserError: the checkpoint is missing or unreadable, there is none to resume from, or a restart couldn't find its
+            checkpoints.
     """
-    source: Path | None = args.load_ckpt
-    if args.resume and source is None:
-        if args.output_dir is None:
-            raise UserError("--resume needs --output_dir DIR (its newest checkpoint) or --load_ckpt FILE")
-        source = newest_checkpoint(args.output_dir)
+    return from_main(lambda: _read_start(args, pictures_per_step))
+
+
+def _read_start(args: argparse.Namespace, pictures_per_step: int) -> Start:
+    is_resumed, source = _find_source(args)
     step, pictures = args.start_step, args.start_step * pictures_per_step
     if source is None:
         return Start(step=step, pictures=pictures)
     checkpoint = load_checkpoint(source)
-    if args.resume:
+    if is_resumed:
         if step not in (0, checkpoint.step):
             _LOGGER.warning("--start_step %d is not used: the checkpoint has %d steps", step, checkpoint.step)
         step, pictures = checkpoint.step, checkpoint.pictures
@@ -69,7 +74,28 @@ def read_start(args: argparse.Namespace, *, pictures_per_step: int) -> Start:
                 pictures,
                 pictures_per_step,
             )
-    return Start(step=step, pictures=pictures, source=source, checkpoint=checkpoint, is_resumed=args.resume)
+    return Start(step=step, pictures=pictures, source=source, checkpoint=checkpoint, is_resumed=is_resumed)
+
+
+def _find_source(args: argparse.Namespace) -> tuple[bool, Path | None]:
+    """Whether a run goes on, and the checkpoint to start from."""
+    if args.output_dir is None:
+        if max_restarts() and not args.no_save:
+            raise UserError("torchrun --max-restarts needs --output_dir DIR, where a restart finds the checkpoints")
+        if args.resume and args.load_ckpt is None:
+            raise UserError("--resume needs --output_dir DIR (its newest checkpoint) or --load_ckpt FILE")
+        return args.resume, args.load_ckpt
+    has_checkpoints = any((args.output_dir / "ckpt").glob("model_step*.pth"))
+    if restart_count() and has_checkpoints:
+        return True, newest_checkpoint(args.output_dir)
+    if max_restarts() and has_checkpoints and not args.resume:
+        raise UserError(
+            f"{args.output_dir} holds checkpoints of an earlier run, which a restart would take for those of this one; "
+            "give --resume to go on from them, or another folder"
+        )
+    if args.resume and args.load_ckpt is None:
+        return True, newest_checkpoint(args.output_dir)
+    return args.resume, args.load_ckpt
 
 
 def build_training(

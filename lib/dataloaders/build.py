@@ -15,6 +15,7 @@ from fpt.dataloaders.concat import ConcatPictures
 from fpt.dataloaders.loader import PictureLoader
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
+from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
 
 _DEBUG_PICTURES = 32
@@ -78,13 +79,20 @@ def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start
 
     Args:
         cfg: the configuration.
-        batch_size: pictures in a batch.
+        batch_size: pictures in a batch of all processes; each gets its part.
         num_workers: worker processes.
         start_batch: number of the first batch, for a run that goes on.
     """
     dataset = build_train_dataset(cfg)
     is_wide = dataset.is_wide if cfg.TRAIN.ASPECT_GROUPING else np.zeros(len(dataset), dtype=bool)
-    sampler = TrainBatchSampler(is_wide=is_wide, batch_size=batch_size, seed=cfg.RNG_SEED, start_batch=start_batch)
+    sampler = TrainBatchSampler(
+        is_wide=is_wide,
+        batch_size=batch_size,
+        seed=cfg.RNG_SEED,
+        start_batch=start_batch,
+        rank=rank(),
+        world_size=world_size(),
+    )
     return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
 
 
@@ -109,12 +117,17 @@ def build_test_loader(
         UserError: the range does not lie in the data set.
     """
     start, end = index_range if index_range is not None else (0, len(dataset))
+    check_range(dataset, start, end)
+    sampler = RangeBatchSampler(start=start, end=end, batch_size=batch_size)
+    return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
+
+
+def check_range(dataset: CocoDataset, start: int, end: int) -> None:
+    """Raise UserError unless the indices start .. end - 1 lie in the data set and are at least one."""
     if not 0 <= start < end <= len(dataset):
         raise UserError(
             f"range {start} {end} of data set {dataset.name}: it needs 0 <= START < END <= {len(dataset)}, its pictures"
         )
-    sampler = RangeBatchSampler(start=start, end=end, batch_size=batch_size)
-    return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
 
 
 def _pins_memory(cfg: CfgNode) -> bool:

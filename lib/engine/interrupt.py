@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop after the current step."""
+"""Ctrl-C, SIGTERM and SIGUSR1 as a wish to stop after the current step."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from fpt.utils.distributed import max_over_processes
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopSignals:
-    """Context in which the first SIGINT or SIGTERM is only noted; the second one interrupts as usual.
+    """Context in which a SIGINT, SIGTERM or SIGUSR1 (sent by clusters ahead of a time limit) is only noted.
+
+    A SIGINT after it interrupts as usual. Others don't: a launcher may pass on what every process got already.
 
     Enter it before loader workers are started: they inherit the handlers, so that Ctrl-C, which a terminal sends to
     every process, doesn't kill them under the running step.
 
     Attributes:
-        received: number of the signal that arrived, None before.
+        received: number of the signal that arrived first, None before.
     """
 
     def __init__(self) -> None:
@@ -37,14 +41,19 @@ class StopSignals:
 
     @property
     def exit_status(self) -> int:
-        """Exit status that the shell expects: 130 after SIGINT, 143 after SIGTERM, 0 without."""
+        """Exit status that the shell expects: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1, 0 without."""
         return 0 if self.received is None else 128 + self.received
+
+    def is_agreed(self) -> bool:
+        """Whether any process has got a signal; from then on it counts as received by all."""
+        self.received = max_over_processes(self.received or 0) or None
+        return self.received is not None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
-        if self.received is not None:
+        if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
+        self.received = self.received or number

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_weights
+from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
+from fpt.utils.seeding import set_rng_state
+
+_LOGGER = logging.getLogger("fpt")
 
 
 def check_classes(checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: str | Path, dataset: str) -> None:
@@ -53,6 +58,23 @@ def restore_training(
         ) from error
     for group, kept in zip(optimizer.param_groups, settings, strict=True):
         group.update(kept)
+
+
+def restore_generators(checkpoint: Checkpoint, *, source: str | Path) -> None:
+    """Give the random generators of this process the state that they had, if as many processes run as then."""
+    states = checkpoint.rng
+    if states is None:
+        return
+    if len(states) == world_size():
+        set_rng_state(states[rank()])
+    elif rank() == 0:
+        _LOGGER.warning(
+            "%s was written by %d process%s, now there are %d: random samples differ from those of an unbroken run",
+            source,
+            len(states),
+            "" if len(states) == 1 else "es",
+            world_size(),
+        )
 
 
 def _names(names: list[str] | tuple[str, ...], count: int = 10) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fpt.checkpoint.checkpoint import Checkpoint, checkpoint_name, save_checkpoint
+from fpt.utils.distributed import gather_on_main, is_main
 from fpt.utils.seeding import get_rng_state, preserve_rng_state
 
 _LOGGER = logging.getLogger("fpt")
@@ -18,6 +19,8 @@ _LOGGER = logging.getLogger("fpt")
 
 class Snapshots:
     """Writes ``model_step<N>.pth`` every `period` steps, ``model_best.pth`` on request.
+
+    Every process calls it, for the state of its generators; the main process writes.
 
     Args:
         folder: the run's ``ckpt`` folder.
@@ -67,7 +70,7 @@ class Snapshots:
         """Write the checkpoint of `step`, unless that has just been done; returns its path."""
         path = self.folder / checkpoint_name(step)
         if self._last_saved != step:
-            save_checkpoint(path, self._checkpoint(step, {}))
+            self._write(path, step, {})
             self._last_saved = step
             _LOGGER.info("saved %s", path)
         return path
@@ -77,10 +80,15 @@ class Snapshots:
         if self.best is not None and not value > self.best:
             return
         self.best = value
-        save_checkpoint(self.folder / "model_best.pth", self._checkpoint(step, dict(metrics)))
+        self._write(self.folder / "model_best.pth", step, dict(metrics))
         _LOGGER.info("best so far (AP %.4f): saved %s", value, self.folder / "model_best.pth")
 
-    def _checkpoint(self, step: int, metrics: dict[str, Any]) -> Checkpoint:
+    def _write(self, path: Path, step: int, metrics: dict[str, Any]) -> None:
+        generators = gather_on_main(get_rng_state())
+        if is_main():
+            save_checkpoint(path, self._checkpoint(step, metrics, generators))
+
+    def _checkpoint(self, step: int, metrics: dict[str, Any], generators: list[dict[str, Any]] | None) -> Checkpoint:
         return Checkpoint(
             model=self.model.state_dict(),
             classes=list(self.classes),
@@ -88,7 +96,7 @@ class Snapshots:
             step=step,
             pictures=self.start_pictures + (step - self.start_step) * self.pictures_per_step,
             optimizer={"type": type(self.optimizer).__name__, **self.optimizer.state_dict()},
-            rng=get_rng_state(),
+            rng=generators,
             metrics=metrics,
             best=self.best,
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from fpt.engine.metrics import MetricWindow, Record
 from fpt.engine.train_step import apply_gradients, backward_batch
@@ -59,7 +61,7 @@ def train(
     """Run steps `start_step` .. `max_iter` - 1.
 
     Args:
-        model: on `settings.device`; put into training mode before each step.
+        model: on `settings.device`, as ``fpt.parallel`` wraps it for several; put into training mode before each step.
         optimizer: its groups may carry `lr_factor`.
         schedule: rate of the update that follows so many finished ones.
         batches: never ends before the loop does.
@@ -83,10 +85,11 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)
         optimizer.zero_grad(set_to_none=True)
-        for _ in range(settings.iter_size):
+        for number in range(1, settings.iter_size + 1):
             with watch.measure("data"):
                 batch = next(batches)
-            window.add_batch(_backward(model, batch, settings))
+            with _exchange(model, is_last=number == settings.iter_size):
+                window.add_batch(_backward(model, batch, settings))
         norm = apply_gradients(parameters, optimizer, clip_norm=settings.clip_norm)
         step += 1
         stopping = should_stop()
@@ -101,6 +104,11 @@ def train(
         if stopping:
             break
     return step
+
+
+def _exchange(model: nn.Module, *, is_last: bool) -> AbstractContextManager[object]:
+    """Context of a batch: processes exchange the gradients of an update once, with those of its last batch."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) and not is_last else nullcontext()
 
 
 def _backward(model: nn.Module, batch: Batch, settings: LoopSettings) -> dict[str, float]:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from fpt.utils.distributed import gather_everywhere, mean_over_processes
+
 if TYPE_CHECKING:
     from fpt.dataloaders.collate import Batch
 
 
 class NonFiniteLossError(ArithmeticError):
-    """A loss is NaN or infinite; the message names the losses and the pictures of the batch."""
+    """A loss is NaN or infinite; the message names the losses and the pictures of the batch.
+
+    All processes raise it together.
+    """
 
 
 def backward_batch(
@@ -30,7 +35,7 @@ def backward_batch(
         share: 1 / number of batches in the update, so that the gradient is their mean.
 
     Returns:
-        The losses, and their sum as `loss`.
+        The losses, and their sum as `loss`: means over the processes.
 
     Raises:
         NonFiniteLossError: before any gradient of the batch is added.
@@ -42,8 +47,10 @@ def backward_batch(
     wrong = {name: value for name, value in values.items() if value - value != 0}
     if wrong:
         listing = ", ".join(f"{name} = {value}" for name, value in wrong.items())
+        is_guilty = not torch.isfinite(total).item()
+        suspects = sum(gather_everywhere(list(batch.image_ids) if is_guilty else []), [])
         raise NonFiniteLossError(
-            f"{listing} on the pictures with image ids {list(batch.image_ids)}; the weights were not changed by this "
+            f"{listing} on the pictures with image ids {suspects}; the weights were not changed by this "
             "batch. Lower SOLVER.BASE_LR (--lr), lengthen SOLVER.WARM_UP_ITERS or set SOLVER.CLIP_GRAD_NORM"
         )
     (total * share).backward()
@@ -51,8 +58,8 @@ def backward_batch(
 
 
 def to_floats(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars of the device as Python numbers, in one transfer."""
-    numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+    """Scalars of the device as Python numbers, means over the processes, in one transfer."""
+    numbers = mean_over_processes(torch.stack([value.detach().float() for value in values.values()])).tolist()
     return dict(zip(values, numbers, strict=True))
 
 

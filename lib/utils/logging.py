@@ -10,19 +10,23 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _DATE_FORMAT = "%H:%M:%S"
 
 
-def setup_logging() -> logging.Logger:
+def setup_logging(*, process: int = 0) -> logging.Logger:
     """Send the messages of the package to standard output, and keep them for `add_log_file`.
 
     Calling it again replaces the earlier destinations.
+
+    Args:
+        process: number of this process; those from 1 on send warnings and errors alone, with their number.
     """
     logger = logging.getLogger("fpt")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+    line = f"[process {process}] {_FORMAT}" if process else _FORMAT
     for handler in (logging.StreamHandler(sys.stdout), _Memory()):
-        handler.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+        handler.setFormatter(logging.Formatter(line, _DATE_FORMAT))
         logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING if process else logging.INFO)
     logger.propagate = False
     return logger
 

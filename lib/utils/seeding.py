@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, numpy and torch (all devices)."""
+def seed_everything(seed: int, *, process: int = 0) -> None:
+    """Seed the generators of Python, numpy and torch (all devices), those of other processes apart."""
+    if process:
+        seed = int(np.random.SeedSequence((seed, process)).generate_state(1, np.uint64)[0] >> np.uint64(1))
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -35,12 +35,12 @@ def test_round_trip_with_optimizer_and_generators(tmp_path: Path) -> None:
     optimizer.step()
     rng = get_rng_state()
     expected = torch.rand(3)
-    state = make_checkpoint(optimizer=optimizer.state_dict(), rng=rng, pictures=14, best=0.5)
+    state = make_checkpoint(optimizer=optimizer.state_dict(), rng=[rng], pictures=14, best=0.5)
     save_checkpoint(tmp_path / "ckpt" / "model_step7.pth", state)
     loaded = load_checkpoint(tmp_path / "ckpt" / "model_step7.pth")
     assert (loaded.step, loaded.pictures, loaded.best, loaded.classes) == (7, 14, 0.5, ["c0", "c1"])
     optimizer.load_state_dict(loaded.optimizer)
-    set_rng_state(loaded.rng)
+    set_rng_state(loaded.rng[0])
     assert torch.equal(torch.rand(3), expected)
 
 
