@@ -34,6 +34,10 @@ class PyramidNeck(nn.Module):
     ) -> OrderedDict[str, Tensor]:
         """Maps of the body, finest first -> maps [N, out_channels, H_l, W_l] by the same names, and ``p6``.
 
+        With sizes_hw, what comes out inside a picture is what it gives alone, up to 1e-5 of the map's largest value in
+        float32 (not BatchNorm in training, DropBlock, or GroupNorm of a single cell), and zero outside it. The body's
+        own maps must not differ: its convolutions see the padding beyond the picture's edge.
+
         Args:
             sizes_hw: of each picture without padding; None where there is none.
             padded_hw: of the batch.
