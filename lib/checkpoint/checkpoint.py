@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from fpt.checkpoint.manifest import check_file, enter_file, forget_file
 from fpt.checkpoint.safe_load import require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
@@ -34,6 +34,9 @@ class Checkpoint:
         rng: what `fpt.utils.seeding.get_rng_state` returns, for each process, or None.
         metrics: results of the evaluation at this step, when there was one.
         best: highest selection metric of the run so far, None before the first evaluation.
+        average: moving average of the weights, by name as in `model`; None when it is off.
+        scaler: state of the gradients' scaler (float16), or None.
+        loop: what the training loop remembers beside that: skipped steps, values since the last record.
     """
 
     model: dict[str, torch.Tensor]
@@ -45,6 +48,14 @@ class Checkpoint:
     rng: list[dict[str, Any]] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     best: float | None = None
+    average: dict[str, torch.Tensor] | None = None
+    scaler: dict[str, Any] | None = None
+    loop: dict[str, Any] = field(default_factory=dict)
+
+    def use_average(self) -> None:
+        """Make the moving average, where there is one, the weights: those to detect with."""
+        if self.average is not None:
+            self.model, self.average = self.average, None
 
 
 def checkpoint_name(step: int) -> str:
@@ -53,19 +64,35 @@ def checkpoint_name(step: int) -> str:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`; an existing file is replaced only by a complete one."""
+    """Write `checkpoint` to `path` and its checksum into the manifest beside it.
+
+    An existing file is replaced only by a complete one.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; what was there before is untouched.
+    """
     content = {"format": FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(Checkpoint)}}
-    write_atomic(path, lambda file: torch.save(content, file))
+    write_atomic(path, lambda file: _save(content, file), before_move=lambda: forget_file(path))
+    enter_file(path, step=checkpoint.step)
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # torch's zip writer says so where the file refuses the bytes
+        raise OSError(f"{file.name} could not be written: {error}") from error
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint of this project; tensors lie on the CPU.
 
     Raises:
-        UserError: the file is missing, broken, hostile, or not a checkpoint of this project.
+        UserError: the file is missing, broken (against the manifest beside it, too), hostile, or not a checkpoint of
+            this project.
     """
     path = Path(path)
     require_file(path, "checkpoint")
+    check_file(path)
     content = safe_torch_load(path)
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(
@@ -85,22 +112,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"{path} is damaged: its entry 'model' does not hold tensors by name")
     return checkpoint
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """The checkpoint of the most steps in ``<folder>/ckpt``.
-
-    Raises:
-        UserError: there is none.
-    """
-    found = {
-        int(match.group(1)): path
-        for path in (folder / "ckpt").glob("model_step*.pth")
-        if (match := re.fullmatch(r"model_step(\d+)\.pth", path.name))
-    }
-    if not found:
-        raise UserError(f"nothing to resume: {folder / 'ckpt'} holds no model_step<N>.pth; give --load_ckpt FILE")
-    return found[max(found)]
 
 
 def load_weights(model: torch.nn.Module, checkpoint: Checkpoint, *, source: str | Path) -> None:

@@ -14,6 +14,7 @@ from fpt.cli.devices import resolve_device
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import dataset_names
+from fpt.engine.interrupt import StoppedAtOnce
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.parallel.processes import process_group
 from fpt.utils.distributed import local_world_size, rank
@@ -106,8 +107,16 @@ def run_command(command: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except NonFiniteLossError as error:
-        print(f"error: training diverged: {error}", file=sys.stderr)
+        print(
+            f"error: training diverged: {error}; the weights are those of the last good step. Lower SOLVER.BASE_LR "
+            "(--lr), lengthen SOLVER.WARM_UP_ITERS or set SOLVER.CLIP_GRAD_NORM, and look at these pictures "
+            "(skipped_steps.jsonl in the run folder names those of the other steps)",
+            file=sys.stderr,
+        )
         return 1
+    except StoppedAtOnce as error:
+        print(f"stopped at once by a second signal ({error.number})", file=sys.stderr)
+        return 128 + error.number
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

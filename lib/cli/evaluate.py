@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, build_test_loader, check_range
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.inference import run_inference
+from fpt.engine.interrupt import EvaluationStoppedError
 from fpt.evaluation.build import evaluate_dataset
 from fpt.parallel.data_parallel import DataParallel
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
-from fpt.utils.distributed import from_main, gather_on_main, share_of_range
+from fpt.utils.distributed import from_main, gather_on_main, max_over_processes, share_of_range
 
 
 @dataclass
@@ -45,24 +46,34 @@ def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
 
 
 def detect_dataset(
-    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, *, index_range: tuple[int, int] | None = None
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset: CocoDataset,
+    *,
+    index_range: tuple[int, int] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Detections]:
     """What `model` finds in the pictures of a data set, in their order.
 
     Each process runs its part of the pictures; the main process returns all detections, the others none.
 
     Raises:
+        EvaluationStoppedError: (on all processes) `should_stop`, asked after each batch, was true on one.
         UserError: the range does not lie in the data set, or a picture can't be read.
     """
     start, end = index_range or (0, len(dataset))
     check_range(dataset, start, end)
     start, end = share_of_range(start, end)
-    found = _detect_range(cfg, model, dataset, start, end) if start < end else []
+    found = _detect_range(cfg, model, dataset, start, end, should_stop) if start < end else []
+    if max_over_processes(int(should_stop())):
+        raise EvaluationStoppedError
     gathered = gather_on_main(found)
     return [] if gathered is None else list(itertools.chain.from_iterable(gathered))
 
 
-def _detect_range(cfg: CfgNode, model: nn.Module, dataset: CocoDataset, start: int, end: int) -> list[Detections]:
+def _detect_range(
+    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, start: int, end: int, should_stop: Callable[[], bool]
+) -> list[Detections]:
     devices = len(model.devices) if isinstance(model, DataParallel) else 1
     loader = build_test_loader(
         cfg,
@@ -78,6 +89,7 @@ def _detect_range(cfg: CfgNode, model: nn.Module, dataset: CocoDataset, start: i
         device=torch.device(cfg.DEVICE),
         amp_dtype=amp_dtype(cfg),
         mask_threshold=cfg.MRCNN.THRESH_BINARIZE,
+        should_stop=should_stop,
     )
 
 

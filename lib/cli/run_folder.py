@@ -28,12 +28,9 @@ def new_run_folder(root: str | Path, name: str) -> Path:
     return folder
 
 
-def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Sequence[str], is_resumed: bool) -> None:
+def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Sequence[str]) -> None:
     """Make the folder, write config.yaml and environment.json, and log into log.txt from here on."""
-    old = sorted((folder / "ckpt").glob("*.pth"))
     _open_log(folder)
-    if old and not is_resumed:
-        _LOGGER.warning("%s holds %d checkpoints of an earlier run; they stay beside the new ones", folder, len(old))
     write_text(folder / "config.yaml", with_absolute_paths(cfg).dump())
     write_json(folder / "environment.json", describe_environment(program, arguments))
     _LOGGER.info("run folder: %s", folder)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_dataset
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
+from fpt.engine.state import TrainState
 from fpt.engine.writers import JsonlWriter, TensorboardWriter
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
@@ -39,30 +38,37 @@ def open_test_datasets(cfg: CfgNode, class_names: tuple[str, ...]) -> list[CocoD
 
 def make_evaluation(
     cfg: CfgNode,
-    model: torch.nn.Module,
+    state: TrainState,
     datasets: Sequence[CocoDataset],
     *,
     folder: Path,
     snapshots: Snapshots | None,
     curves: TensorboardWriter | None,
-    start_step: int = 0,
-) -> PeriodicEvaluation:
+    should_stop: Callable[[], bool],
+) -> PeriodicEvaluation | None:
     """Hook that evaluates on `datasets`, on all processes; the first data set decides which checkpoint is the best.
 
     Args:
         cfg: the configuration.
-        model: the model in training.
-        datasets: one or more.
+        state: the training; an earlier run's lines after its step are dropped from ``eval.jsonl``.
+        datasets: none = no hook.
         folder: run folder; ``eval.jsonl`` and ``eval/<name>/`` are written in it.
         snapshots: keeps the best checkpoint; None keeps none.
         curves: where the metrics are drawn, too.
-        start_step: finished steps; an earlier run's lines after it are dropped from ``eval.jsonl``.
+        should_stop: asked after each batch; True ends an evaluation without result.
     """
-    log = JsonlWriter(folder / "eval.jsonl", start_step=start_step) if is_main() else None
+    if not datasets:
+        return None
+    log = JsonlWriter(folder / "eval.jsonl", start_step=state.step) if is_main() else None
 
     def evaluate() -> dict[str, Any]:
         results = [
-            evaluate_detections(cfg, data, detect_dataset(cfg, model, data), folder / "eval" / data.name)
+            evaluate_detections(
+                cfg,
+                data,
+                detect_dataset(cfg, state.model, data, should_stop=should_stop),
+                folder / "eval" / data.name,
+            )
             for data in datasets
         ]
         return results[0]
@@ -73,10 +79,14 @@ def make_evaluation(
         if curves is not None:
             curves({"step": step, **_flatten(metrics)})
         if snapshots is not None:
-            snapshots.save_if_best(step, metrics, value)
+            snapshots.save_if_best(metrics, value)
 
     return PeriodicEvaluation(
-        evaluate=evaluate, period=cfg.TRAIN.EVAL_PERIOD, last_step=cfg.SOLVER.MAX_ITER, on_metrics=on_metrics
+        evaluate=evaluate,
+        period=cfg.TRAIN.EVAL_PERIOD,
+        last_step=cfg.SOLVER.MAX_ITER,
+        on_metrics=on_metrics,
+        state=state,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fpt.checkpoint.store import CheckpointStore
 from fpt.cli.devices import count_devices, own_devices, spread
 from fpt.cli.run_folder import new_run_folder, start_run_folder
 from fpt.cli.train_evaluation import make_evaluation, open_test_datasets
@@ -17,13 +18,13 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.loader import PictureLoader
 from fpt.engine.interrupt import StopSignals
-from fpt.engine.resume import restore_generators
-from fpt.engine.snapshots import Snapshots
-from fpt.engine.train_loop import Hook, LoopSettings, Writer, train
-from fpt.engine.writers import JsonlWriter, ProgressWriter, TensorboardWriter
+from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
+from fpt.engine.state import TrainState
+from fpt.engine.train_loop import Hook, LoopSettings, SkipWriter, Writer, train
+from fpt.engine.writers import JsonlWriter, ProgressWriter, SkippedStepsWriter, TensorboardWriter
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import amp_dtype, build_schedule
-from fpt.utils.distributed import from_main, is_main, rank, world_size
+from fpt.utils.distributed import from_main, is_main, world_size
 from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
@@ -44,7 +45,7 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     batch_size = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
     _log_changes(changes, batch_size=batch_size, iter_size=args.iter_size, devices=_describe_devices(cfg))
     seed_everything(cfg.RNG_SEED)
-    start = read_start(args, pictures_per_step=batch_size * args.iter_size)
+    start = read_start(args, cfg, pictures_per_step=batch_size * args.iter_size)
     loader = build_train_loader(
         cfg,
         batch_size=batch_size,
@@ -52,90 +53,114 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
         start_batch=start.pictures // batch_size,
     )
     class_names = tuple(loader.dataset.class_names)  # type: ignore[attr-defined]
-    model, optimizer = build_training(cfg, class_names, start)
+    state = build_training(cfg, class_names, start)
     datasets = open_test_datasets(cfg, class_names)
     folder = _run_folder(cfg, args, start)
-    from_main(
-        lambda: start_run_folder(folder, cfg, program="fpt-train", arguments=arguments, is_resumed=start.is_resumed)
+    from_main(lambda: start_run_folder(folder, cfg, program="fpt-train", arguments=arguments))
+    snapshots = None if args.no_save else _make_snapshots(cfg, state, class_names, folder)
+    curves = (
+        TensorboardWriter(folder / "tensorboard", start_step=start.step) if args.use_tfboard and is_main() else None
     )
-    snapshots = Snapshots(
-        folder=folder / "ckpt",
-        model=model,
-        optimizer=optimizer,
-        classes=list(class_names),
-        config=cfg.dump(),
-        period=cfg.TRAIN.SNAPSHOT_ITERS,
-        pictures_per_step=batch_size * args.iter_size,
-        start_step=start.step,
-        start_pictures=start.pictures,
-        best=start.resumed.best if start.resumed else None,
+    stop = StopSignals()
+    evaluation = make_evaluation(
+        cfg, state, datasets, folder=folder, snapshots=snapshots, curves=curves, should_stop=stop.has_received
     )
-    kept = None if args.no_save else snapshots
-    has_curves = args.use_tfboard and is_main()
-    curves = TensorboardWriter(folder / "tensorboard", start_step=start.step) if has_curves else None
-    hooks: list[Hook] = []  # evaluation first: the snapshot then knows the best value
-    if datasets:
-        hooks.append(
-            make_evaluation(cfg, model, datasets, folder=folder, snapshots=kept, curves=curves, start_step=start.step)
-        )
-    if kept is not None:
-        hooks.append(kept)
-    writers: list[Writer] = []
-    if is_main():
-        writers.append(ProgressWriter(max_iter=cfg.SOLVER.MAX_ITER))
-        writers.append(JsonlWriter(folder / "metrics.jsonl", start_step=start.step))
-        writers += [] if curves is None else [curves]
     try:
-        return _train(cfg, args, model, optimizer, loader, start=start, kept=kept, writers=writers, hooks=hooks)
+        return _train(
+            cfg,
+            args,
+            state,
+            loader,
+            stop=stop,
+            snapshots=snapshots,
+            evaluation=evaluation,
+            writers=_make_writers(cfg, args, folder, start, curves),
+            on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
+        )
     finally:
         if curves is not None:
             curves.close()
 
 
+def _make_snapshots(cfg: CfgNode, state: TrainState, class_names: Sequence[str], folder: Path) -> Snapshots:
+    store = CheckpointStore(folder / "ckpt", keep_last=cfg.TRAIN.KEEP_CHECKPOINTS, keep_every=cfg.TRAIN.KEEP_EVERY)
+    if is_main():
+        store.remove_leftovers()
+    return Snapshots(
+        store=store, state=state, classes=list(class_names), config=cfg.dump(), period=cfg.TRAIN.SNAPSHOT_ITERS
+    )
+
+
+def _make_writers(
+    cfg: CfgNode, args: argparse.Namespace, folder: Path, start: Start, curves: TensorboardWriter | None
+) -> list[Writer]:
+    if not is_main():
+        return []
+    writers: list[Writer] = [ProgressWriter(max_iter=cfg.SOLVER.MAX_ITER)]
+    writers.append(JsonlWriter(folder / "metrics.jsonl", start_step=start.step, interval=args.disp_interval))
+    return writers if curves is None else [*writers, curves]
+
+
 def _train(
     cfg: CfgNode,
     args: argparse.Namespace,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    state: TrainState,
     loader: PictureLoader,
     *,
-    start: Start,
-    kept: Snapshots | None,
+    stop: StopSignals,
+    snapshots: Snapshots | None,
+    evaluation: PeriodicEvaluation | None,
     writers: list[Writer],
-    hooks: list[Hook],
+    on_skip: SkipWriter,
 ) -> int:
-    settings = LoopSettings(
-        start_step=start.step,
+    settings = _loop_settings(cfg, args)
+    is_done = state.step >= settings.max_iter
+    if is_done and not (evaluation is not None and evaluation.is_due(state.step)):
+        _LOGGER.info("nothing to train: %d steps are done, SOLVER.MAX_ITER is %d", state.step, settings.max_iter)
+        return 0
+    hooks: list[Hook] = [hook for hook in (evaluation, snapshots) if hook is not None]  # the best value comes first
+    try:
+        with stop:  # around the start of the workers, which inherit the handlers
+            if evaluation is not None:
+                evaluation(state.step)  # of a run that was stopped before it
+            if not stop.is_agreed():
+                train(
+                    model=spread(state.model, cfg),
+                    state=state,
+                    schedule=build_schedule(cfg),
+                    batches=iter(loader),
+                    settings=settings,
+                    writers=writers,
+                    hooks=hooks,
+                    should_stop=stop.is_agreed,
+                    on_skip=on_skip,
+                )
+            if snapshots is not None:
+                snapshots.save_last()
+    except Exception:
+        if snapshots is not None:
+            snapshots.save_in_emergency()
+        raise
+    if state.skipped:
+        _LOGGER.warning(
+            "%d of %d steps were left out: no finite loss or gradient (skipped_steps.jsonl)", state.skipped, state.step
+        )
+    if stop.received is not None:
+        _LOGGER.warning("stopped by signal %d after step %d; go on with --resume", stop.received, state.step)
+    return stop.exit_status
+
+
+def _loop_settings(cfg: CfgNode, args: argparse.Namespace) -> LoopSettings:
+    return LoopSettings(
         max_iter=cfg.SOLVER.MAX_ITER,
+        pictures_per_step=cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH * args.iter_size,
         iter_size=args.iter_size,
         clip_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         disp_interval=args.disp_interval,
         device=torch.device(cfg.DEVICE),
         amp_dtype=amp_dtype(cfg),
+        max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
     )
-    if start.step >= settings.max_iter:
-        _LOGGER.info("nothing to train: %d steps are done, SOLVER.MAX_ITER is %d", start.step, settings.max_iter)
-        return 0
-    with StopSignals() as stop:  # around the start of the workers, which inherit the handlers
-        if not is_main():
-            seed_everything(cfg.RNG_SEED, process=rank())
-        if start.resumed is not None:
-            restore_generators(start.resumed, source=start.source or "")
-        step = train(
-            model=spread(model, cfg),
-            optimizer=optimizer,
-            schedule=build_schedule(cfg),
-            batches=iter(loader),
-            settings=settings,
-            writers=writers,
-            hooks=hooks,
-            should_stop=stop.is_agreed,
-        )
-        if kept is not None:
-            kept.save(step)
-    if stop.received is not None:
-        _LOGGER.warning("stopped by signal %d after step %d; go on with --resume", stop.received, step)
-    return stop.exit_status
 
 
 def _log_changes(changes: Sequence[Change], *, batch_size: int, iter_size: int, devices: str) -> None:

@@ -9,19 +9,23 @@ from pathlib import Path
 
 import torch
 
-from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights, newest_checkpoint
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights
+from fpt.checkpoint.store import load_newest, newest_run, steps_in
 from fpt.core.config_node import CfgNode
-from fpt.engine.resume import check_classes, restore_training
+from fpt.engine.resume import check_classes, restore_generators, restore_training
+from fpt.engine.state import TrainState
 from fpt.modeling.build import build_model, load_pretrained_body
 from fpt.parallel.processes import max_restarts, restart_count
-from fpt.solver.build import build_optimizer
-from fpt.utils.distributed import from_main
+from fpt.solver.build import build_optimizer, build_scaler
+from fpt.solver.moving_average import MovingAverage
+from fpt.utils.distributed import from_main, is_main, rank
 from fpt.utils.errors import UserError
+from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Start:
     """The start of a run.
 
@@ -29,7 +33,7 @@ class Start:
         step: finished steps.
         pictures: consumed pictures.
         source: file of the checkpoint, None without.
-        checkpoint: its content, None without.
+        checkpoint: its content, until `build_training` has used it up; None without.
         is_resumed: whether the checkpoint's run goes on, rather than that its weights start a new one.
     """
 
@@ -39,30 +43,28 @@ class Start:
     checkpoint: Checkpoint | None = None
     is_resumed: bool = False
 
-    @property
-    def resumed(self) -> Checkpoint | None:
-        """The checkpoint, if its run goes on."""
-        return self.checkpoint if self.is_resumed else None
 
-
-def read_start(args: argparse.Namespace, *, pictures_per_step: int) -> Start:
+def read_start(args: argparse.Namespace, cfg: CfgNode, *, pictures_per_step: int) -> Start:
     """The start that ``--load_ckpt``, ``--resume`` and ``--start_step`` ask for, on every process.
 
     A training that torchrun has restarted goes on from its newest checkpoint, if it has written one.
 
     Raises:
-        UserError: the checkpoint is missing or unreadable, there is none to resume from, or a restart couldn't find its
-            checkpoints.
+        UserError: the checkpoint is missing or unreadable, there is none to resume from, a new run would write among
+            the checkpoints of another, or a restart couldn't find its own.
     """
-    return from_main(lambda: _read_start(args, pictures_per_step))
+    return from_main(lambda: _read_start(args, cfg, pictures_per_step))
 
 
-def _read_start(args: argparse.Namespace, pictures_per_step: int) -> Start:
-    is_resumed, source = _find_source(args)
+def _read_start(args: argparse.Namespace, cfg: CfgNode, pictures_per_step: int) -> Start:
     step, pictures = args.start_step, args.start_step * pictures_per_step
-    if source is None:
+    is_resumed = _is_resumed(args)
+    if args.load_ckpt is not None and not (is_resumed and restart_count()):
+        source, checkpoint = args.load_ckpt, load_checkpoint(args.load_ckpt)
+    elif is_resumed:
+        source, checkpoint = load_newest(args.output_dir or newest_run(Path(cfg.OUTPUT_DIR) / Path(args.cfg_file).stem))
+    else:
         return Start(step=step, pictures=pictures)
-    checkpoint = load_checkpoint(source)
     if is_resumed:
         if step not in (0, checkpoint.step):
             _LOGGER.warning("--start_step %d is not used: the checkpoint has %d steps", step, checkpoint.step)
@@ -77,53 +79,61 @@ def _read_start(args: argparse.Namespace, pictures_per_step: int) -> Start:
     return Start(step=step, pictures=pictures, source=source, checkpoint=checkpoint, is_resumed=is_resumed)
 
 
-def _find_source(args: argparse.Namespace) -> tuple[bool, Path | None]:
-    """Whether a run goes on, and the checkpoint to start from."""
+def _is_resumed(args: argparse.Namespace) -> bool:
+    """Whether a run goes on."""
     if args.output_dir is None:
         if max_restarts() and not args.no_save:
             raise UserError("torchrun --max-restarts needs --output_dir DIR, where a restart finds the checkpoints")
-        if args.resume and args.load_ckpt is None:
-            raise UserError("--resume needs --output_dir DIR (its newest checkpoint) or --load_ckpt FILE")
-        return args.resume, args.load_ckpt
-    has_checkpoints = any((args.output_dir / "ckpt").glob("model_step*.pth"))
-    if restart_count() and has_checkpoints:
-        return True, newest_checkpoint(args.output_dir)
-    if max_restarts() and has_checkpoints and not args.resume:
-        raise UserError(
-            f"{args.output_dir} holds checkpoints of an earlier run, which a restart would take for those of this one; "
-            "give --resume to go on from them, or another folder"
-        )
-    if args.resume and args.load_ckpt is None:
-        return True, newest_checkpoint(args.output_dir)
-    return args.resume, args.load_ckpt
+        return bool(args.resume)
+    has_checkpoints = bool(steps_in(args.output_dir / "ckpt"))
+    if args.resume or not has_checkpoints or args.no_save:
+        return bool(args.resume)
+    if restart_count():
+        return True
+    raise UserError(
+        f"{args.output_dir} holds checkpoints of an earlier run; give --resume to go on from them, or another "
+        "--output_dir"
+    )
 
 
-def build_training(
-    cfg: CfgNode, class_names: tuple[str, ...], start: Start
-) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """Model on cfg.DEVICE and optimizer, as `start` says.
+def build_training(cfg: CfgNode, class_names: tuple[str, ...], start: Start) -> TrainState:
+    """Model on cfg.DEVICE, optimizer and what else a training changes, as `start` says.
+
+    The generators are set last: to what they were in the run that goes on, else apart for each process.
 
     Raises:
         UserError: the checkpoint does not fit the configuration or, when its run goes on, the data set.
     """
+    checkpoint, start.checkpoint = start.checkpoint, None
     model = build_model(cfg, num_classes=len(class_names) + 1)
-    if start.checkpoint is None:
+    if checkpoint is None:
         load_pretrained_body(model, cfg)
     model.to(torch.device(cfg.DEVICE))
-    optimizer = build_optimizer(cfg, model)
-    if start.checkpoint is None or start.source is None:
-        return model, optimizer
-    if start.is_resumed:
-        check_classes(start.checkpoint, class_names, source=start.source, dataset=", ".join(cfg.TRAIN.DATASETS))
-        restore_training(start.checkpoint, model=model, optimizer=optimizer, source=start.source)
-        _LOGGER.info("resumed from %s at step %d", start.source, start.step)
-    else:
-        _load_weights(model, start.checkpoint, class_names, source=start.source)
-    return model, optimizer
+    if checkpoint is not None and not start.is_resumed:
+        checkpoint.use_average()
+        _load_weights(model, checkpoint, class_names, source=start.source or "")
+    state = TrainState(
+        model=model,
+        optimizer=build_optimizer(cfg, model),
+        scaler=build_scaler(cfg),
+        average=MovingAverage(model, decay=cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None,
+        step=start.step,
+        pictures=start.pictures,
+        evaluated=start.step,
+    )
+    if not is_main():
+        seed_everything(cfg.RNG_SEED, process=rank())
+    if checkpoint is not None and start.is_resumed:
+        source = start.source or ""
+        check_classes(checkpoint, class_names, source=source, dataset=", ".join(cfg.TRAIN.DATASETS))
+        restore_training(checkpoint, state, source=source)
+        restore_generators(checkpoint, source=source)
+        _LOGGER.info("resumed from %s at step %d", source, start.step)
+    return state
 
 
 def _load_weights(
-    model: torch.nn.Module, checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: Path
+    model: torch.nn.Module, checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: Path | str
 ) -> None:
     """Start from what fits of a checkpoint, and say what does not."""
     fresh, unused = load_fitting_weights(model, checkpoint, source=source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,10 +90,11 @@ def run_inference(
     amp_dtype: torch.dtype | None = None,
     mask_threshold: float = 0.5,
     log_seconds: float = 10.0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Detections]:
     """Detections of every picture of `loader`, in its order; progress is logged each `log_seconds`.
 
-    The model comes back in the mode that it was in.
+    The model comes back in the mode that it was in. `should_stop` is asked after each batch: True leaves out the rest.
     """
     was_training = model.training
     model.eval()
@@ -103,6 +104,8 @@ def run_inference(
         for batch in loader:
             found += detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
             progress.report(len(found))
+            if should_stop():
+                break
     finally:
         model.train(was_training)
     progress.finish(len(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -12,10 +13,30 @@ from fpt.utils.distributed import max_over_processes
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+REPEAT_SECONDS = 1.0
+"""A signal so soon after the first is the same wish: a launcher passes on what every process got already."""
+
+
+class StoppedAtOnce(KeyboardInterrupt):
+    """A second signal: nothing is finished or written any more.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+class EvaluationStoppedError(Exception):
+    """An evaluation has ended early, on all processes, because the training is to stop."""
+
+
 class StopSignals:
     """Context in which a SIGINT, SIGTERM or SIGUSR1 (sent by clusters ahead of a time limit) is only noted.
 
-    A SIGINT after it interrupts as usual. Others don't: a launcher may pass on what every process got already.
+    A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does.
 
     Enter it before loader workers are started: they inherit the handlers, so that Ctrl-C, which a terminal sends to
     every process, doesn't kill them under the running step.
@@ -27,6 +48,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._process = os.getpid()
+        self._first = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -44,6 +66,10 @@ class StopSignals:
         """Exit status that the shell expects: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1, 0 without."""
         return 0 if self.received is None else 128 + self.received
 
+    def has_received(self) -> bool:
+        """Whether this process has got a signal."""
+        return self.received is not None
+
     def is_agreed(self) -> bool:
         """Whether any process has got a signal; from then on it counts as received by all."""
         self.received = max_over_processes(self.received or 0) or None
@@ -54,6 +80,7 @@ class StopSignals:
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = self.received or number
+        if self.received is None:
+            self.received, self._first = number, time.monotonic()
+        elif number != signal.SIGUSR1 and time.monotonic() - self._first >= REPEAT_SECONDS:
+            raise StoppedAtOnce(number)

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_weights
+from fpt.engine.state import TrainState
 from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
 from fpt.utils.seeding import set_rng_state
@@ -26,14 +26,8 @@ def check_classes(checkpoint: Checkpoint, class_names: tuple[str, ...], *, sourc
     )
 
 
-def restore_training(
-    checkpoint: Checkpoint,
-    *,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    source: str | Path,
-) -> None:
-    """Give model and optimizer the state of the checkpoint.
+def restore_training(checkpoint: Checkpoint, state: TrainState, *, source: str | Path) -> None:
+    """Give `state` that of the checkpoint, but for the generators.
 
     The optimizer keeps the settings of the present configuration (weight decay, momentum, factors); its buffers come
     from the checkpoint.
@@ -41,16 +35,31 @@ def restore_training(
     Raises:
         UserError: the checkpoint holds no optimizer, one of another type, or another model.
     """
-    load_weights(model, checkpoint, source=source)
-    state = dict(checkpoint.optimizer or {})
-    kind = state.pop("type", None)
+    load_weights(state.model, checkpoint, source=source)
+    _restore_optimizer(checkpoint, state.optimizer, source)
+    if state.scaler is not None and checkpoint.scaler is not None:
+        state.scaler.load_state_dict(checkpoint.scaler)
+    if state.average is not None:
+        state.average.restore(checkpoint.model if checkpoint.average is None else checkpoint.average)
+        if checkpoint.average is None:
+            _LOGGER.warning("%s holds no averaged weights: the average starts with the present ones", source)
+    state.step, state.pictures, state.best = checkpoint.step, checkpoint.pictures, checkpoint.best
+    state.skipped = checkpoint.loop.get("skipped", 0)
+    state.skipped_in_row = checkpoint.loop.get("skipped_in_row", 0)
+    state.evaluated = checkpoint.loop.get("evaluated", checkpoint.step)
+    state.window.load_state_dict(checkpoint.loop.get("window", {}))
+
+
+def _restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer, source: str | Path) -> None:
+    saved = dict(checkpoint.optimizer or {})
+    kind = saved.pop("type", None)
     if kind is None:
         raise UserError(f"{source} holds no optimizer state; load its weights alone: --load_ckpt without --resume")
     if kind != type(optimizer).__name__:
         raise UserError(f"{source} was trained with {kind}, not {type(optimizer).__name__}: resume with --o {kind}")
     settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
     try:
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(saved)
     except ValueError as error:
         raise UserError(
             f"{source} was trained with other parameters free or frozen ({error}); load its weights alone: "
@@ -62,14 +71,13 @@ def restore_training(
 
 def restore_generators(checkpoint: Checkpoint, *, source: str | Path) -> None:
     """Give the random generators of this process the state that they had, if as many processes run as then."""
-    states = checkpoint.rng
-    if states is None:
-        return
+    states = checkpoint.rng or []
     if len(states) == world_size():
         set_rng_state(states[rank()])
     elif rank() == 0:
         _LOGGER.warning(
-            "%s was written by %d process%s, now there are %d: random samples differ from those of an unbroken run",
+            "%s holds the random generators of %d process%s, now there are %d: random samples differ from those of an "
+            "unbroken run",
             source,
             len(states),
             "" if len(states) == 1 else "es",

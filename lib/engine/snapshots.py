@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
-import torch
-from torch import nn
-
-from fpt.checkpoint.checkpoint import Checkpoint, checkpoint_name, save_checkpoint
-from fpt.utils.distributed import gather_on_main, is_main
+from fpt.checkpoint.checkpoint import Checkpoint
+from fpt.checkpoint.store import CheckpointStore
+from fpt.engine.interrupt import EvaluationStoppedError
+from fpt.engine.state import TrainState
+from fpt.utils.distributed import from_main, gather_on_main, is_main, world_size
+from fpt.utils.errors import UserError
 from fpt.utils.seeding import get_rng_state, preserve_rng_state
+
+Generators = list[dict[str, Any]] | None
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -20,86 +23,97 @@ _LOGGER = logging.getLogger("fpt")
 class Snapshots:
     """Writes ``model_step<N>.pth`` every `period` steps, ``model_best.pth`` on request.
 
-    Every process calls it, for the state of its generators; the main process writes.
+    Every process calls it, for the state of its generators; the main process writes. A disk that is full, or a folder
+    that can't be written, doesn't end the training: it is reported, and tried again at the next period.
 
     Args:
-        folder: the run's ``ckpt`` folder.
-        model: whose weights are written.
-        optimizer: whose state is written.
+        store: the run's checkpoints.
+        state: what is written.
         classes: names without background.
         config: resolved configuration as yaml text.
         period: steps between two checkpoints.
-        pictures_per_step: pictures that one step consumes.
-        start_step: step of the loop's start, where `start_pictures` had been consumed.
-        start_pictures: see `start_step`.
-        best: highest selection metric so far, None before the first evaluation.
     """
 
     def __init__(
-        self,
-        *,
-        folder: Path,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        classes: list[str],
-        config: str,
-        period: int,
-        pictures_per_step: int,
-        start_step: int = 0,
-        start_pictures: int = 0,
-        best: float | None = None,
+        self, *, store: CheckpointStore, state: TrainState, classes: list[str], config: str, period: int
     ) -> None:
-        self.folder = folder
-        self.model = model
-        self.optimizer = optimizer
+        self.store = store
+        self.state = state
         self.classes = classes
         self.config = config
         self.period = period
-        self.pictures_per_step = pictures_per_step
-        self.start_step = start_step
-        self.start_pictures = start_pictures
-        self.best = best
         self._last_saved: int | None = None
 
     def __call__(self, step: int) -> None:
         """Hook: save when `step` is a multiple of the period."""
         if step % self.period == 0:
-            self.save(step)
+            self._try(self.save)
 
-    def save(self, step: int) -> Path:
-        """Write the checkpoint of `step`, unless that has just been done; returns its path."""
-        path = self.folder / checkpoint_name(step)
-        if self._last_saved != step:
-            self._write(path, step, {})
-            self._last_saved = step
-            _LOGGER.info("saved %s", path)
-        return path
+    def save(self) -> None:
+        """Write the checkpoint of the present step, unless that has just been done.
 
-    def save_if_best(self, step: int, metrics: Mapping[str, Any], value: float) -> None:
-        """Write ``model_best.pth`` when `value`, the selection metric, is above all earlier ones."""
-        if self.best is not None and not value > self.best:
+        Raises:
+            OSError: (main process) it could not be written; older ones are untouched.
+        """
+        generators = gather_on_main(get_rng_state())
+        if is_main() and self._last_saved != self.state.step:
+            self._save(generators)
+
+    def save_last(self) -> None:
+        """As `save`, at the end of the training.
+
+        Raises:
+            UserError: (on every process) it could not be written.
+        """
+        generators = gather_on_main(get_rng_state())
+        from_main(lambda: self._save_or_explain(generators))
+
+    def save_in_emergency(self) -> None:
+        """After an error: write the last finished step, if it is whole and there is one; never raises.
+
+        The other processes may be gone: their generators are left out.
+        """
+        if not (is_main() and self.state.is_sound and self.state.step and self._last_saved != self.state.step):
             return
-        self.best = value
-        self._write(self.folder / "model_best.pth", step, dict(metrics))
-        _LOGGER.info("best so far (AP %.4f): saved %s", value, self.folder / "model_best.pth")
+        self._try(lambda: self._save([get_rng_state()] if world_size() == 1 else None))
 
-    def _write(self, path: Path, step: int, metrics: dict[str, Any]) -> None:
+    def save_if_best(self, metrics: Mapping[str, Any], value: float) -> None:
+        """Write ``model_best.pth`` when `value`, the selection metric, is above all earlier ones."""
+        if self.state.best is not None and not value > self.state.best:
+            return
+        self.state.best = value
         generators = gather_on_main(get_rng_state())
         if is_main():
-            save_checkpoint(path, self._checkpoint(step, metrics, generators))
+            self._try(lambda: self._save_best(generators, metrics, value))
 
-    def _checkpoint(self, step: int, metrics: dict[str, Any], generators: list[dict[str, Any]] | None) -> Checkpoint:
-        return Checkpoint(
-            model=self.model.state_dict(),
-            classes=list(self.classes),
-            config=self.config,
-            step=step,
-            pictures=self.start_pictures + (step - self.start_step) * self.pictures_per_step,
-            optimizer={"type": type(self.optimizer).__name__, **self.optimizer.state_dict()},
-            rng=generators,
-            metrics=metrics,
-            best=self.best,
-        )
+    def _save_best(self, generators: Generators, metrics: Mapping[str, Any], value: float) -> None:
+        path = self.store.save_best(self._checkpoint(generators, dict(metrics)))
+        _LOGGER.info("best so far (AP %.4f): saved %s", value, path)
+
+    def _save_or_explain(self, generators: Generators) -> None:
+        if self._last_saved == self.state.step:
+            return
+        try:
+            self._save(generators)
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint of step {self.state.step} could not be written ({error}); make room or give another "
+                f"--output_dir, and go on with --resume from the newest one in {self.store.folder}"
+            ) from error
+
+    def _save(self, generators: Generators) -> None:
+        path = self.store.save(self._checkpoint(generators, {}))
+        self._last_saved = self.state.step
+        _LOGGER.info("saved %s", path)
+
+    def _checkpoint(self, generators: Generators, metrics: dict[str, Any]) -> Checkpoint:
+        return self.state.to_checkpoint(classes=self.classes, config=self.config, rng=generators, metrics=metrics)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            _LOGGER.error("no checkpoint of step %d: %s; older ones are untouched", self.state.step, error)
 
 
 class PeriodicEvaluation:
@@ -112,6 +126,7 @@ class PeriodicEvaluation:
         period: steps between two evaluations.
         last_step: evaluated too, whatever the period.
         on_metrics: gets the step, the metrics and the selection metric.
+        state: whose averaged weights, if there are any, are evaluated; remembers the step of the last evaluation.
     """
 
     def __init__(
@@ -121,18 +136,30 @@ class PeriodicEvaluation:
         period: int,
         last_step: int,
         on_metrics: Callable[[int, Mapping[str, Any], float], None],
+        state: TrainState,
     ) -> None:
         self.evaluate = evaluate
         self.period = period
         self.last_step = last_step
         self.on_metrics = on_metrics
+        self.state = state
 
     def __call__(self, step: int) -> None:
-        if step % self.period and step != self.last_step:
+        if not self.is_due(step):
             return
-        with preserve_rng_state():
-            metrics = self.evaluate()
+        average = self.state.average
+        try:
+            with preserve_rng_state(), nullcontext() if average is None else average.applied():
+                metrics = self.evaluate()
+        except EvaluationStoppedError:
+            _LOGGER.warning("the evaluation after step %d is left out; --resume makes up for it", step)
+            return
+        self.state.evaluated = step
         self.on_metrics(step, metrics, selection_metric(metrics))
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is an evaluation after `step`, and it has not been made."""
+        return step > self.state.evaluated and (step % self.period == 0 or step == self.last_step)
 
 
 def selection_metric(metrics: Mapping[str, Mapping[str, Any]]) -> float:

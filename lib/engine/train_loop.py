@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fpt.engine.metrics import MetricWindow, Record
-from fpt.engine.train_step import apply_gradients, backward_batch
+from fpt.engine.metrics import Record
+from fpt.engine.state import StepStart, TrainState
+from fpt.engine.train_step import NonFiniteLossError, backward_batch, clip_gradients, update_weights
 from fpt.utils.memory import memory_mib
 from fpt.utils.timer import Stopwatch
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 Hook = Callable[[int], None]
 Writer = Callable[[Record], None]
+SkipWriter = Callable[[int, NonFiniteLossError], None]
+
+_LOGGER = logging.getLogger("fpt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,81 +34,186 @@ class LoopSettings:
     """Numbers of the loop.
 
     Attributes:
-        start_step: finished steps before the loop.
         max_iter: finished steps after it.
+        device: where the model lies.
+        pictures_per_step: pictures that a step consumes, over all devices.
         iter_size: batches in one update; their gradients are averaged.
         clip_norm: gradients are scaled down to this norm; 0 = off.
         disp_interval: steps between two records.
-        device: where the model lies.
         amp_dtype: type of autocast, None = off.
+        max_skipped: so many skipped steps in a row end the training.
     """
 
     max_iter: int
     device: torch.device
-    start_step: int = 0
+    pictures_per_step: int = 1
     iter_size: int = 1
     clip_norm: float = 0.0
     disp_interval: int = 20
     amp_dtype: torch.dtype | None = None
+    max_skipped: int = 10
+
+    def has_record(self, step: int) -> bool:
+        """Whether an unbroken training writes a record after `step` steps."""
+        return step % self.disp_interval == 0 or step in (1, self.max_iter)
 
 
 def train(
     *,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    state: TrainState,
     schedule: Callable[[int], float],
     batches: Iterator[Batch],
     settings: LoopSettings,
     writers: Sequence[Writer] = (),
     hooks: Sequence[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
-) -> int:
-    """Run steps `start_step` .. `max_iter` - 1.
+    on_skip: SkipWriter = lambda step, error: None,
+) -> None:
+    """Run the steps that are missing until `settings.max_iter`.
+
+    Where it is left by an error, `state` is that of the last finished step, unless it is not `is_sound`.
 
     Args:
-        model: on `settings.device`, as ``fpt.parallel`` wraps it for several; put into training mode before each step.
-        optimizer: its groups may carry `lr_factor`.
-        schedule: rate of the update that follows so many finished ones.
+        model: `state.model` on `settings.device`, as ``fpt.parallel`` wraps it for several; put into training mode
+            before each step.
+        state: changed in place; the optimizer's groups may carry `lr_factor`.
+        schedule: rate of the update that follows so many finished steps.
         batches: never ends before the loop does.
         settings: numbers of the loop.
         writers: get a record each `disp_interval` steps, after the first and after the last one.
         hooks: called after each step with the number of finished ones (snapshots, evaluation); their time isn't
             counted as training.
-        should_stop: asked after each step; True ends the loop there.
+        should_stop: asked after each step and after its hooks, which a step that stops leaves out; True ends the loop.
+        on_skip: gets the number of a skipped step and what was not finite.
 
-    Returns:
-        The number of finished steps.
+    Raises:
+        NonFiniteLossError: `settings.max_skipped` steps in a row were skipped.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    window = MetricWindow()
-    watch = Stopwatch()
-    step = settings.start_step
-    while step < settings.max_iter:
-        started = time.perf_counter()
-        model.train()
-        rate = schedule(step)
-        for group in optimizer.param_groups:
+    step_of = _Step(model, state, batches, settings, on_skip)
+    while state.step < settings.max_iter:
+        rate = schedule(state.step)
+        for group in state.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)
-        optimizer.zero_grad(set_to_none=True)
-        for number in range(1, settings.iter_size + 1):
-            with watch.measure("data"):
-                batch = next(batches)
-            with _exchange(model, is_last=number == settings.iter_size):
-                window.add_batch(_backward(model, batch, settings))
-        norm = apply_gradients(parameters, optimizer, clip_norm=settings.clip_norm)
-        step += 1
+        step_of.run()
         stopping = should_stop()
-        window.add_step(seconds=time.perf_counter() - started, data_seconds=watch.take("data"), gradient_norm=norm)
-        if _is_due(step, settings) or stopping:
-            record = window.take(step=step, lr=rate, remaining=settings.max_iter - step)
+        if settings.has_record(state.step) or stopping:
+            record = state.window.take(
+                step=state.step, lr=rate, remaining=settings.max_iter - state.step, is_kept=_is_extra(state, settings)
+            )
             record["memory_mib"] = round(memory_mib(settings.device), 1)
+            if state.skipped:
+                record["skipped_steps"] = state.skipped
             for write in writers:
                 write(record)
-        for hook in hooks:
-            hook(step)
         if stopping:
             break
-    return step
+        for hook in hooks:
+            hook(state.step)
+        if should_stop():
+            break
+
+
+class _Step:
+    """Steps of a training: update or skip."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        state: TrainState,
+        batches: Iterator[Batch],
+        settings: LoopSettings,
+        on_skip: SkipWriter,
+    ) -> None:
+        self.model = model
+        self.state = state
+        self.batches = batches
+        self.settings = settings
+        self.on_skip = on_skip
+        self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        self.start = StepStart(state.model)
+        self.watch = Stopwatch()
+
+    def run(self) -> None:
+        """Make a step; an error takes it back, if its update has not begun."""
+        state, started = self.state, time.perf_counter()
+        self.model.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        self.start.note()
+        norm = None
+        try:
+            try:
+                norm = self._gradient_norm()
+                update_weights(state)
+                state.skipped_in_row = 0
+            except NonFiniteLossError as error:
+                self._skip(error)
+        except BaseException:
+            self.start.restore()
+            raise
+        state.step += 1
+        state.pictures += self.settings.pictures_per_step
+        seconds = time.perf_counter() - started
+        state.window.add_step(seconds=seconds, data_seconds=self.watch.take("data"), gradient_norm=norm)
+
+    def _gradient_norm(self) -> float:
+        """Consume the step's batches and make its gradients, clipped; returns their norm before."""
+        wrong: NonFiniteLossError | None = None
+        image_ids: list[int] = []
+        for number in range(1, self.settings.iter_size + 1):
+            with self.watch.measure("data"):
+                batch = next(self.batches)
+            image_ids += batch.image_ids
+            if wrong is None:
+                try:
+                    self._add_gradients(batch, is_last=number == self.settings.iter_size)
+                except NonFiniteLossError as error:
+                    wrong = error
+        if wrong is not None:
+            raise wrong
+        return clip_gradients(self.state, self.parameters, clip_norm=self.settings.clip_norm, image_ids=image_ids)
+
+    def _add_gradients(self, batch: Batch, *, is_last: bool) -> None:
+        with _exchange(self.model, is_last=is_last):
+            losses = backward_batch(
+                self.model,
+                batch.to(self.settings.device),
+                amp_dtype=self.settings.amp_dtype,
+                device=self.settings.device,
+                share=1.0 / self.settings.iter_size,
+                scaler=self.state.scaler,
+            )
+        self.state.window.add_batch(losses)
+
+    def _skip(self, error: NonFiniteLossError) -> None:
+        """Leave the weights as they are, and say so."""
+        state = self.state
+        state.window.drop_batches()
+        state.optimizer.zero_grad(set_to_none=True)
+        self.start.restore_statistics()
+        if state.scaler is not None and error.has_finite_loss and _lower_scale(state.scaler):
+            return
+        if state.skipped_in_row + 1 >= self.settings.max_skipped:
+            raise NonFiniteLossError(
+                f"{state.skipped_in_row + 1} steps in a row had no finite loss or gradient and were left out; "
+                f"the last: {error.reason}",
+                image_ids=error.image_ids,
+                has_finite_loss=error.has_finite_loss,
+            )
+        state.skipped += 1
+        state.skipped_in_row += 1
+        _LOGGER.warning("step %d is left out: %s", state.step + 1, error)
+        self.on_skip(state.step + 1, error)
+
+
+def _lower_scale(scaler: torch.amp.GradScaler) -> bool:
+    """Halve the factor of the gradients, if that may be what made them infinite."""
+    scale = scaler.get_scale()
+    if scale <= 1:
+        return False
+    scaler.update(scale / 2)
+    _LOGGER.info("gradients overflow in float16: their factor goes from %g to %g", scale, scale / 2)
+    return True
 
 
 def _exchange(model: nn.Module, *, is_last: bool) -> AbstractContextManager[object]:
@@ -111,15 +221,6 @@ def _exchange(model: nn.Module, *, is_last: bool) -> AbstractContextManager[obje
     return model.no_sync() if isinstance(model, DistributedDataParallel) and not is_last else nullcontext()
 
 
-def _backward(model: nn.Module, batch: Batch, settings: LoopSettings) -> dict[str, float]:
-    return backward_batch(
-        model,
-        batch.to(settings.device),
-        amp_dtype=settings.amp_dtype,
-        device=settings.device,
-        share=1.0 / settings.iter_size,
-    )
-
-
-def _is_due(step: int, settings: LoopSettings) -> bool:
-    return step % settings.disp_interval == 0 or step in (settings.start_step + 1, settings.max_iter)
+def _is_extra(state: TrainState, settings: LoopSettings) -> bool:
+    """Whether a longer training would write no record after this step: it then needs what the record is made of."""
+    return state.step % settings.disp_interval != 0 and state.step != 1

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpt.engine.metrics import Record
+from fpt.engine.train_step import NonFiniteLossError
+from fpt.utils.distributed import is_main
 from fpt.utils.files import write_text
 from fpt.utils.timer import format_duration
 
@@ -46,19 +48,52 @@ class ProgressWriter:
 class JsonlWriter:
     """One json object a line.
 
+    A disk that is full doesn't end the training: what is lost is reported once.
+
     Args:
         path: the file; records of a resumed run are appended.
         start_step: records of later steps, which a resumed run makes again, are dropped first; 0 empties the file.
+        interval: with it, so are those between the multiples of so many steps, which a stopped run has written beside;
+            0 keeps all.
     """
 
-    def __init__(self, path: Path, *, start_step: int = 0) -> None:
+    def __init__(self, path: Path, *, start_step: int = 0, interval: int = 0) -> None:
         self.path = path
+        self._is_failing = False
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        write_text(path, "".join(line for line in lines if _step_of(line) <= start_step))
+        kept = [line for line in lines if _step_of(line) <= start_step and _is_regular(_step_of(line), interval)]
+        if start_step or lines:
+            write_text(path, "".join(kept))
 
     def __call__(self, record: Mapping[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                _LOGGER.error("%s cannot be written, its records are lost until it can: %s", self.path, error)
+            self._is_failing = True
+
+
+class SkippedStepsWriter:
+    """One json object for each step that was left out: the step, the reason, the pictures. Every process may call it.
+
+    Args:
+        path: the file; made by the first such step.
+        start_step: as in JsonlWriter.
+    """
+
+    def __init__(self, path: Path, *, start_step: int) -> None:
+        self._file = JsonlWriter(path, start_step=start_step) if is_main() else None
+
+    def __call__(self, step: int, error: NonFiniteLossError) -> None:
+        if self._file is not None:
+            self._file({"step": step, "reason": error.reason, "image_ids": error.image_ids})
+
+
+def _is_regular(step: float, interval: int) -> bool:
+    return not interval or step == 1 or step % interval == 0
 
 
 def _step_of(line: str) -> float:

@@ -10,12 +10,13 @@ from torch import nn
 from fpt.core.config_node import CfgNode
 from fpt.solver.batch_scaling import Change, scale_schedule
 from fpt.solver.lr_schedule import LearningRateSchedule
-from fpt.solver.optimizer import make_optimizer, parameter_groups
+from fpt.solver.optimizer import freeze_parameters, make_optimizer, parameter_groups
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Optimizer over the trainable parameters of `model`, its rate set for step 0."""
     solver = cfg.SOLVER
+    freeze_parameters(model, cfg.TRAIN.FREEZE)
     groups = parameter_groups(
         model,
         weight_decay=solver.WEIGHT_DECAY,
@@ -46,7 +47,12 @@ def build_schedule(cfg: CfgNode) -> LearningRateSchedule:
 
 def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     """Type of autocast, None when it is off."""
-    return {"off": None, "bf16": torch.bfloat16}[cfg.SOLVER.AMP]
+    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[cfg.SOLVER.AMP]
+
+
+def build_scaler(cfg: CfgNode) -> torch.amp.GradScaler | None:
+    """The scaler of the gradients, which float16 needs; None otherwise."""
+    return torch.amp.GradScaler(cfg.DEVICE) if cfg.SOLVER.AMP == "fp16" else None
 
 
 def batch_changes(

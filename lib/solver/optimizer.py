@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +13,22 @@ from fpt.utils.errors import UserError
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+
+
+def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Let no parameter be trained whose name fits one of `patterns` (``body.*``: * is any text).
+
+    Raises:
+        UserError: no name fits a pattern.
+    """
+    names = dict(model.named_parameters())
+    for pattern in patterns:
+        chosen = fnmatch.filter(names, pattern)
+        if not chosen:
+            parts = ", ".join(f"{part}.*" for part in dict.fromkeys(name.split(".")[0] for name in names))
+            raise UserError(f"TRAIN.FREEZE: no parameter has a name like {pattern!r}; there are {parts}")
+        for name in chosen:
+            names[name].requires_grad_(False)
 
 
 def parameter_groups(

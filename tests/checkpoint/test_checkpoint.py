@@ -11,7 +11,6 @@ from fpt.checkpoint.checkpoint import (
     load_checkpoint,
     load_fitting_weights,
     load_weights,
-    newest_checkpoint,
     save_checkpoint,
     whole_parts,
 )
@@ -50,7 +49,16 @@ def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="pickle"):
         save_checkpoint(path, make_checkpoint(metrics={"x": lambda: None}))
     assert load_checkpoint(path).step == 7
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pth"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.pth", "manifest.json"]
+
+
+def test_average_takes_the_place_of_the_weights() -> None:
+    averaged = {"score.weight": torch.zeros(1)}
+    checkpoint = make_checkpoint(average=averaged)
+    checkpoint.use_average()
+    assert checkpoint.model is averaged
+    checkpoint.use_average()
+    assert checkpoint.model is averaged
 
 
 def test_state_dict_alone_is_no_checkpoint(tmp_path: Path) -> None:
@@ -66,15 +74,6 @@ def test_other_format_and_incomplete_file(tmp_path: Path) -> None:
     torch.save({"format": 1, "step": 3}, tmp_path / "a.pth")
     with pytest.raises(UserError, match="is incomplete.*'model'"):
         load_checkpoint(tmp_path / "a.pth")
-
-
-def test_newest_checkpoint_counts_steps_as_numbers(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to resume"):
-        newest_checkpoint(tmp_path)
-    (tmp_path / "ckpt").mkdir()
-    for name in ("model_step9.pth", "model_step10.pth", "model_best.pth"):
-        (tmp_path / "ckpt" / name).touch()
-    assert newest_checkpoint(tmp_path).name == "model_step10.pth"
 
 
 def test_entry_model_without_tensors_is_damage(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def tiny(tmp_path: Path) -> Tiny:
     return make_tiny(tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_factory() -> Callable[..., Tiny]:
     """Makes further folders: ``tiny_factory(folder, classes)``."""
     return make_tiny

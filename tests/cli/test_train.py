@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from fpt.checkpoint.checkpoint import load_checkpoint
@@ -17,10 +18,14 @@ from fpt.cli import train
 from fpt.engine.writers import ProgressWriter
 
 
+def records_of(run: Path) -> list[dict[str, float]]:
+    """The records of metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def losses_of(run: Path) -> list[dict[str, float]]:
     """Losses of each record."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name.startswith("loss")} for record in records]
+    return [{name: value for name, value in record.items() if name.startswith("loss")} for record in records_of(run)]
 
 
 def test_run_folder_says_what_it_holds(trained) -> None:
@@ -52,7 +57,8 @@ def test_same_seed_same_losses_and_a_resumed_run_continues_them(trained, tmp_pat
     assert train.main(trained.arguments(*each, parts)) == 0
     assert train.main(trained.arguments(*each, parts, "--resume", "--set", "SOLVER.MAX_ITER", "3")) == 0
     assert losses_of(parts) == losses_of(whole)
-    assert sorted(p.name for p in (parts / "ckpt").iterdir()) == ["model_step2.pth", "model_step3.pth"]
+    names = ["manifest.json", "model_step2.pth", "model_step3.pth"]
+    assert sorted(p.name for p in (parts / "ckpt").iterdir()) == names
 
 
 def test_resume_of_a_finished_run_does_nothing(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,8 +75,8 @@ def test_signal_ends_the_run_with_a_checkpoint(tiny, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ProgressWriter, "__call__", interrupt)
     assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", "--set", "SOLVER.MAX_ITER", "50")) == status
-    names = [path.name for path in (tiny.folder / "run" / "ckpt").iterdir()]
-    assert names == ["model_step2.pth"]
+    names = [path.name for path in (tiny.folder / "run" / "ckpt").glob("*.pth")]
+    assert names == ["model_step1.pth"]
 
 
 def test_default_run_folder_and_no_save(tiny, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,16 +193,60 @@ def test_two_pictures_are_learnt_by_heart(tiny) -> None:
 
 
 def test_diverged_training_ends_with_status_1(tiny, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ("--lr", "1e30", "--o", "SGD", "--set", "SOLVER.MAX_ITER", "5", "SOLVER.CLIP_GRAD_NORM", "0")
-    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", *more)) == 1
+    more = ("--lr", "1e30", "--o", "SGD", "--set", "SOLVER.MAX_ITER", "50", "SOLVER.CLIP_GRAD_NORM", "0")
+    run = tiny.folder / "run"
+    assert train.main(tiny.arguments("--output_dir", run, *more, "SOLVER.MAX_SKIPPED_STEPS", "3")) == 1
     error = capsys.readouterr().err
-    assert "training diverged: " in error
+    assert "training diverged: 3 steps in a row had no finite loss or gradient" in error
     assert "image ids [" in error
+    assert "Lower SOLVER.BASE_LR" in error
     assert "Traceback" not in error
+    skipped = [json.loads(line) for line in (run / "skipped_steps.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in skipped] == [2, 3]
+    assert all(sorted(record["image_ids"]) == [1, 2] for record in skipped)
+    saved = load_checkpoint(run / "ckpt" / "model_step3.pth")
+    assert all(torch.isfinite(value).all() for value in saved.model.values())
+    assert train.main(tiny.arguments("--output_dir", run, "--resume", "--set", "SOLVER.MAX_ITER", "4")) == 2
+    assert "resume with --o SGD" in capsys.readouterr().err
+
+
+def test_new_run_does_not_write_among_the_checkpoints_of_another(trained, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(trained.arguments("--output_dir", trained.folder / "run")) == 2
+    assert "holds checkpoints of an earlier run; give --resume" in capsys.readouterr().err
+
+
+def test_resume_alone_finds_the_newest_run(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.folder)
+    assert train.main(tiny.arguments("--set", "SOLVER.MAX_ITER", "1")) == 0
+    assert train.main(tiny.arguments("--resume", "--set", "SOLVER.MAX_ITER", "2")) == 0
+    (run,) = (tiny.folder / "Outputs" / "tiny").iterdir()
+    assert [record["step"] for record in records_of(run)] == [1, 2]
+
+
+def test_float16_trains_with_a_scaler_that_a_resume_keeps(tiny) -> None:
+    run = tiny.folder / "run"
+    options = ("--output_dir", run, "--set", "SOLVER.AMP", "fp16", "SOLVER.MAX_ITER")
+    assert train.main(tiny.arguments(*options, "2")) == 0
+    assert losses_of(run)[0]["loss"] == pytest.approx(2.62, abs=0.2)
+    saved = load_checkpoint(run / "ckpt" / "model_step2.pth")
+    assert saved.scaler["scale"] <= 65536
+    assert train.main(tiny.arguments("--resume", *options, "3")) == 0
+
+
+def test_frozen_parts_keep_their_weights(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.folder / "run"
+    frozen = ("--set", "TRAIN.FREEZE", "('body.*', 'roi_heads.mask_branch.*')", "TRAIN.SNAPSHOT_ITERS", "1")
+    assert train.main(tiny.arguments("--output_dir", run, *frozen)) == 0
+    first, last = (load_checkpoint(run / "ckpt" / f"model_step{step}.pth").model for step in (1, 2))
+    changed = {name.split(".")[0] for name in first if not torch.equal(first[name], last[name])}
+    assert changed == {"neck", "rpn", "roi_heads"}
+    assert not any("mask_branch" in name for name in first if not torch.equal(first[name], last[name]))
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "b", "--set", "TRAIN.FREEZE", "('bodi.*',)")) == 2
+    assert "no parameter has a name like 'bodi.*'; there are body.*, neck.*" in capsys.readouterr().err
 
 
 BAD_INPUT = [
-    (["--resume"], "--resume needs --output_dir DIR"),
+    (["--resume"], "nothing to resume: no run in Outputs/tiny holds a checkpoint"),
     (["--resume", "--output_dir", "{folder}/none"], "nothing to resume"),
     (["--load_ckpt", "{folder}/none.pth"], "none.pth does not exist"),
     (["--load_detectron", "{folder}/model.pkl"], "cannot be read yet"),

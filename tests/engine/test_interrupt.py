@@ -1,11 +1,11 @@
-"""The first signal is noted, the second interrupts, the old handlers come back."""
+"""The first signal is noted, the second stops at once, the old handlers come back."""
 
 import os
 import signal
 
 import pytest
 
-from fpt.engine.interrupt import StopSignals
+from fpt.engine.interrupt import StoppedAtOnce, StopSignals
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -18,8 +18,17 @@ def test_signal_is_noted(number: int, status: int) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_second_signal_interrupts() -> None:
-    with StopSignals():
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_stops_at_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with StopSignals() as stop:
+        os.kill(os.getpid(), number)
+        now += 0.5
+        os.kill(os.getpid(), number)  # a launcher repeats it
+        now += 0.6
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with pytest.raises(StoppedAtOnce) as caught:
+            os.kill(os.getpid(), number)
+    assert caught.value.number == number
+    assert stop.received == number

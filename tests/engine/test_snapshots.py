@@ -1,63 +1,141 @@
-"""Snapshots at their period, the best checkpoint, evaluation that leaves the generators alone."""
+"""Snapshots at their period, full disks, the best checkpoint, evaluation that leaves the generators alone."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from fpt.checkpoint.checkpoint import load_checkpoint
+from fpt.checkpoint.store import CheckpointStore, load_newest
+from fpt.engine.interrupt import EvaluationStoppedError
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots, selection_metric
+from fpt.engine.state import TrainState
+from fpt.solver.moving_average import MovingAverage
+from fpt.utils.errors import UserError
 
 
-def make_snapshots(folder: Path, **more: object) -> Snapshots:
+def make_state() -> TrainState:
     model = nn.Linear(2, 2)
-    arguments = {
-        "folder": folder,
-        "model": model,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
-        "classes": ["a"],
-        "config": "",
-        "period": 5,
-        "pictures_per_step": 4,
-        **more,
-    }
-    return Snapshots(**arguments)
+    return TrainState(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
 
 
-def test_saves_each_period_and_once_a_step(tmp_path: Path) -> None:
-    snapshots = make_snapshots(tmp_path, start_step=3, start_pictures=100)
-    for step in range(4, 11):
+def make_snapshots(folder: Path, **more: int) -> Snapshots:
+    store = CheckpointStore(folder / "ckpt", **more)
+    return Snapshots(store=store, state=make_state(), classes=["a"], config="", period=5)
+
+
+def run_steps(snapshots: Snapshots, *steps: int) -> None:
+    for step in steps:
+        snapshots.state.step = step
         snapshots(step)
-    assert snapshots.save(10) == tmp_path / "model_step10.pth"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_step10.pth", "model_step5.pth"]
-    assert load_checkpoint(tmp_path / "model_step5.pth").pictures == 108
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "ckpt").glob("*.pth"))
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_saves_each_period_and_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = make_snapshots(tmp_path)
+    run_steps(snapshots, *range(4, 11))
+    assert names_in(tmp_path) == ["model_step10.pth", "model_step5.pth"]
+    monkeypatch.setattr("fpt.checkpoint.store.save_checkpoint", full_disk)
+    snapshots.save_last()  # nothing is left to write
+
+
+def test_full_disk_is_reported_and_the_older_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshots = make_snapshots(tmp_path, keep_last=1)
+    run_steps(snapshots, 5)
+    with monkeypatch.context() as patch, caplog.at_level("ERROR", logger="fpt"):
+        patch.setattr("os.fsync", full_disk)
+        run_steps(snapshots, 10)
+        assert "no checkpoint of step 10: [Errno 28] No space left on device; older ones are untouched" in caplog.text
+        with pytest.raises(UserError, match="step 10 could not be written .*make room"):
+            snapshots.save_last()
+    assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == ["manifest.json", "model_step5.pth"]
+    assert load_newest(tmp_path)[1].step == 5
+    run_steps(snapshots, 15)
+    assert names_in(tmp_path) == ["model_step15.pth"]
+
+
+def test_emergency_saves_a_sound_state_alone(tmp_path: Path) -> None:
+    snapshots = make_snapshots(tmp_path)
+    snapshots.save_in_emergency()
+    snapshots.state.step, snapshots.state.is_sound = 3, False
+    snapshots.save_in_emergency()
+    assert not (tmp_path / "ckpt").exists()
+    snapshots.state.is_sound = True
+    snapshots.save_in_emergency()
+    assert names_in(tmp_path) == ["model_step3.pth"]
 
 
 def test_best_is_replaced_by_a_better_one_only(tmp_path: Path) -> None:
     snapshots = make_snapshots(tmp_path)
     for step, value in ((1, 0.1), (2, 0.3), (3, 0.3), (4, 0.2)):
-        snapshots.save_if_best(step, {"bbox": {"AP": value}}, value)
-    best = load_checkpoint(tmp_path / "model_best.pth")
+        snapshots.state.step = step
+        snapshots.save_if_best({"bbox": {"AP": value}}, value)
+    best = load_checkpoint(tmp_path / "ckpt" / "model_best.pth")
     assert (best.step, best.best, best.metrics) == (2, 0.3, {"bbox": {"AP": 0.3}})
 
 
-def test_evaluation_runs_each_period_and_last_and_keeps_the_generators() -> None:
-    seen: list[tuple[int, float]] = []
+Seen = list[tuple[int, float]]
 
+
+def make_evaluation(evaluate: Callable[[], dict], state: TrainState) -> tuple[PeriodicEvaluation, Seen]:
+    seen: Seen = []
+    hook = PeriodicEvaluation(
+        evaluate=evaluate,
+        period=4,
+        last_step=6,
+        on_metrics=lambda step, metrics, value: seen.append((step, value)),
+        state=state,
+    )
+    return hook, seen
+
+
+def test_evaluation_runs_each_period_and_last_and_keeps_the_generators() -> None:
     def evaluate() -> dict[str, dict[str, float]]:
         torch.rand(5)
         return {"bbox": {"AP": 0.5}}
 
-    hook = PeriodicEvaluation(
-        evaluate=evaluate, period=4, last_step=6, on_metrics=lambda step, metrics, value: seen.append((step, value))
-    )
+    hook, seen = make_evaluation(evaluate, make_state())
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    for step in range(1, 7):
+    for step in (1, 2, 3, 4, 4, 5, 6):
         hook(step)
-    assert seen == [(4, 0.5), (6, 0.5)]
+    assert seen == [(4, 0.5), (6, 0.5)]  # once each
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_evaluation_that_is_stopped_is_due_again() -> None:
+    def evaluate() -> dict[str, dict[str, float]]:
+        raise EvaluationStoppedError
+
+    state = make_state()
+    hook, seen = make_evaluation(evaluate, state)
+    hook(4)
+    assert (seen, state.evaluated, hook.is_due(4), hook.is_due(5)) == ([], 0, True, False)
+
+
+def test_evaluation_is_that_of_the_averaged_weights() -> None:
+    state = make_state()
+    state.average = MovingAverage(state.model, decay=0.9)
+    with torch.no_grad():
+        state.average.values["weight"].fill_(2.0)
+    own = state.model.weight.detach().clone()
+    hook, seen = make_evaluation(lambda: {"bbox": {"AP": state.model.weight.detach().mean().item()}}, state)
+    hook(4)
+    assert seen == [(4, 2.0)]
+    assert torch.equal(state.model.weight, own)
 
 
 def test_selection_prefers_masks() -> None:

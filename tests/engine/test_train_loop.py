@@ -1,4 +1,4 @@
-"""The loop on a toy model: order of things, mean over iter_size, stop, non-finite losses."""
+"""The loop on a toy model: order of things, mean over iter_size, stop, steps that are left out or taken back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fpt.engine.state import TrainState
 from fpt.engine.train_loop import LoopSettings, train
 from fpt.engine.train_step import NonFiniteLossError
+from fpt.solver.moving_average import MovingAverage
 
 CPU = torch.device("cpu")
 
@@ -42,23 +44,23 @@ def batches(*values: float) -> Iterator[ToyBatch]:
     return (ToyBatch([torch.tensor(value)]) for value in itertools.cycle(values))
 
 
-def run(model: nn.Module, data: Iterator[ToyBatch], **more: object) -> tuple[int, list[dict[str, float]]]:
+def make_state(model: nn.Module, **more: object) -> TrainState:
+    return TrainState(model=model, **{"optimizer": torch.optim.SGD(model.parameters(), lr=0.1), **more})
+
+
+def run(model: nn.Module, data: Iterator[ToyBatch], **more: object) -> tuple[TrainState, list[dict[str, float]]]:
     records: list[dict[str, float]] = []
     settings = {name: more.pop(name) for name in list(more) if name in LoopSettings.__dataclass_fields__}
-    arguments = {
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
-        "schedule": lambda step: 0.1,
-        "writers": [records.append],
-        **more,
-    }
-    steps = train(model=model, batches=data, settings=LoopSettings(device=CPU, **settings), **arguments)
-    return steps, records
+    state = more.pop("state", None) or make_state(model)
+    arguments = {"schedule": lambda step: 0.1, "writers": [records.append], **more}
+    train(model=model, state=state, batches=data, settings=LoopSettings(device=CPU, **settings), **arguments)
+    return state, records
 
 
 def test_one_step_by_hand() -> None:
     model = ToyModel()
-    steps, records = run(model, batches(2.0), max_iter=1)
-    assert steps == 1
+    state, records = run(model, batches(2.0), max_iter=1, pictures_per_step=4)
+    assert (state.step, state.pictures, state.skipped) == (1, 4, 0)
     assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)
     assert (records[0]["loss_a"], records[0]["loss_b"], records[0]["loss"]) == (2.0, 4.0, 6.0)
     assert {"step", "lr", "seconds_per_step", "data_seconds", "eta_seconds", "memory_mib"} <= set(records[0])
@@ -81,7 +83,8 @@ def test_gradient_is_clipped_and_its_norm_recorded() -> None:
 def test_rate_follows_the_schedule_and_the_factor_of_the_group() -> None:
     model = ToyModel()
     optimizer = torch.optim.SGD([{"params": [model.w], "lr_factor": 2.0}], lr=9.0)
-    run(model, batches(1.0), max_iter=3, start_step=2, optimizer=optimizer, schedule=lambda step: step / 100)
+    state = make_state(model, optimizer=optimizer, step=2)
+    run(model, batches(1.0), max_iter=3, state=state, schedule=lambda step: step / 100)
     assert model.w.item() == pytest.approx(1.0 - 2 * 0.02 * 3)
 
 
@@ -90,20 +93,137 @@ def test_records_come_after_the_first_each_interval_and_the_last_step() -> None:
     assert [record["step"] for record in records] == [1, 4, 8, 11]
 
 
-def test_hooks_see_every_finished_step_and_a_stop_ends_the_loop() -> None:
+def test_hooks_see_every_finished_step_and_a_stop_ends_the_loop_before_them() -> None:
     seen: list[int] = []
-    steps, records = run(ToyModel(), batches(0.0), max_iter=9, hooks=[seen.append], should_stop=lambda: len(seen) == 2)
-    assert (steps, seen) == (3, [1, 2, 3])
+    asked = itertools.count(1)
+    more = {"hooks": [seen.append], "should_stop": lambda: next(asked) == 5}  # after each step, and after its hooks
+    state, records = run(ToyModel(), batches(0.0), max_iter=9, **more)
+    assert (state.step, seen) == (3, [1, 2])
     assert records[-1]["step"] == 3
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_non_finite_loss_names_pictures_and_spares_the_weights(value: float) -> None:
+def test_a_stop_in_a_hook_ends_the_loop_there() -> None:
+    seen: list[int] = []
+    state, _ = run(ToyModel(), batches(0.0), max_iter=9, hooks=[seen.append], should_stop=lambda: len(seen) == 2)
+    assert (state.step, seen) == (2, [1, 2])
+
+
+def test_the_record_of_a_stop_leaves_the_window_to_the_next_one() -> None:
+    asked = itertools.count(1)
+    data = batches(1.0, 2.0, 3.0, 4.0)
     model = ToyModel()
-    with pytest.raises(NonFiniteLossError, match=r"loss_a = (nan|inf).*image ids \[7\].*BASE_LR"):
-        run(model, batches(value), max_iter=1)
-    assert model.w.item() == 1.0
-    assert model.w.grad is None
+    state, stopped = run(
+        model, data, max_iter=9, disp_interval=4, should_stop=lambda: next(asked) == 5, schedule=lambda step: 0
+    )
+    assert [record["step"] for record in stopped] == [1, 3]
+    fresh = make_state(model, step=3)
+    fresh.window.load_state_dict(state.window.state_dict())
+    _, resumed = run(model, data, max_iter=9, disp_interval=4, state=fresh, schedule=lambda step: 0)
+    assert resumed[0]["step"] == 4
+    assert resumed[0]["loss_a"] == 3.0  # the median of 2, 3 and 4; 1 went into the first record
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_without_finite_loss_is_left_out_and_reported(value: float) -> None:
+    model, skipped = ToyModel(), []
+    state, records = run(
+        model, batches(value, 2.0), max_iter=2, iter_size=1, on_skip=lambda step, error: skipped.append((step, error))
+    )
+    assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)
+    assert (state.step, state.skipped, state.skipped_in_row) == (2, 1, 0)
+    ((step, error),) = skipped
+    assert (step, error.image_ids) == (1, [7])
+    assert error.reason.startswith(f"loss_a = {value}")
+    assert records[-1]["skipped_steps"] == 1
+    assert records[-1]["loss"] == 6.0
+
+
+def test_one_batch_without_finite_loss_leaves_out_the_whole_step() -> None:
+    model = ToyModel()
+    data = batches(1.0, float("nan"), 5.0, 2.0, 2.0, 2.0)
+    state, _ = run(model, data, max_iter=2, iter_size=3)
+    assert state.skipped == 1
+    assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)  # the step of the three twos
+
+
+def test_many_such_steps_in_a_row_end_the_training_with_sound_weights() -> None:
+    model = ToyModel()
+    state = make_state(model)
+    with pytest.raises(NonFiniteLossError, match=r"3 steps in a row .* the last: loss_a = nan"):
+        run(model, batches(2.0, *[float("nan")] * 3), max_iter=9, max_skipped=3, state=state)
+    assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)
+    assert (state.step, state.skipped, state.is_sound) == (3, 2, True)
+
+
+class NormModel(ToyModel):
+    """A running mean that follows the pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1, momentum=0.5)
+
+    def forward(self, images: list[Tensor], targets: object) -> dict[str, Tensor]:
+        self.norm(images[0].expand(2, 1) + torch.rand(2, 1))
+        return super().forward(images, targets)
+
+
+def test_a_skipped_step_leaves_running_statistics_as_they_were() -> None:
+    model = NormModel()
+    run(model, batches(float("nan")), max_iter=2)
+    assert torch.equal(model.norm.running_mean, torch.zeros(1))
+    assert model.norm.num_batches_tracked == 0
+
+
+def test_an_error_takes_the_step_back() -> None:
+    def data() -> Iterator[ToyBatch]:
+        yield ToyBatch([torch.tensor(1.0)])
+        raise OSError("no such picture")
+
+    model = NormModel()
+    state = make_state(model, step=4)
+    torch.manual_seed(0)
+    generators = torch.get_rng_state()
+    with pytest.raises(OSError, match="no such picture"):
+        run(model, data(), max_iter=9, iter_size=2, state=state)
+    assert (state.step, state.is_sound) == (4, True)
+    assert torch.equal(torch.get_rng_state(), generators)
+    assert torch.equal(model.norm.running_mean, torch.zeros(1))
+
+
+class BrokenOptimizer(torch.optim.SGD):
+    def step(self, closure: object = None) -> None:
+        raise MemoryError
+
+
+def test_an_update_that_fails_leaves_no_sound_state() -> None:
+    model = ToyModel()
+    state = make_state(model, optimizer=BrokenOptimizer(model.parameters(), lr=0.1))
+    with pytest.raises(MemoryError):
+        run(model, batches(1.0), max_iter=1, state=state)
+    assert not state.is_sound
+
+
+def test_float16_gradients_that_overflow_lower_the_scale_and_are_no_skipped_step() -> None:
+    model = ToyModel()
+    state = make_state(model, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**127))
+    run(model, batches(2.0), max_iter=8, max_skipped=1, state=state, amp_dtype=torch.float16)
+    assert state.skipped == 0
+    assert state.scaler.get_scale() == 2.0**125  # 6 x 2^126 is beyond float32
+    assert model.w.item() == pytest.approx(1.0 - 6 * 0.1 * 6.0)
+
+
+def test_average_follows_the_weights() -> None:
+    model = ToyModel()
+    average = MovingAverage(model, decay=0.5)
+    run(model, batches(1.0), max_iter=3, state=make_state(model, average=average))
+    weights, expected = [0.7, 0.4, 0.1], 1.0
+    for number, value in enumerate(weights):
+        decay = min(0.5, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * value
+    assert average.values["w"].item() == pytest.approx(expected)
+    with average.applied():
+        assert model.w.item() == pytest.approx(expected)
+    assert model.w.item() == pytest.approx(0.1)
 
 
 def test_half_precision_keeps_float_parameters() -> None:
@@ -126,7 +246,7 @@ class SteepModel(nn.Module):
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(clip_norm: float) -> None:
-    model = SteepModel()
-    with pytest.raises(NonFiniteLossError, match="norm of the gradients is inf|norm of the gradients is nan"):
-        run(model, batches(2.0), max_iter=1, clip_norm=clip_norm)
+    model, reasons = SteepModel(), []
+    run(model, batches(2.0), max_iter=1, clip_norm=clip_norm, on_skip=lambda step, error: reasons.append(error.reason))
     assert model.w.item() == 0
+    assert reasons[0] in ("norm of the gradients = inf", "norm of the gradients = nan")

@@ -26,5 +26,18 @@ SOLVER: Group = {
     "WARM_UP_FACTOR": Option(1.0 / 3.0, "Share of the rate at which the warm-up starts.", low=0, high=1),
     "WARM_UP_METHOD": Option("linear", "How the rate rises.", choices=("linear", "constant")),
     "CLIP_GRAD_NORM": Option(0.0, "Scale gradients down to this norm; 0 = off.", low=0),
-    "AMP": Option("off", "Automatic mixed precision.", choices=("off", "bf16")),
+    "AMP": Option(
+        "off",
+        "Automatic mixed precision: bf16 (CPUs, newer GPUs), or fp16 with scaled gradients (GPUs).",
+        choices=("off", "bf16", "fp16"),
+    ),
+    "EMA_DECAY": Option(
+        0.0,
+        "Keep an exponential moving average of the weights with this decay, such as 0.9998, and evaluate it; 0 = off.",
+        low=0,
+        high=1,
+    ),
+    "MAX_SKIPPED_STEPS": Option(
+        10, "Steps in a row without a finite loss and gradient, which are left out, that end the training.", low=1
+    ),
 }

@@ -35,7 +35,17 @@ TRAIN: Group = {
     "RPN_POST_NMS_TOP_N": Option(2000, "Proposals a picture kept after NMS.", low=1),
     "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
     "FREEZE_CONV_BODY": Option(False, "Train no parameter of the body."),
+    "FREEZE": Option(
+        (),
+        "Parts that are not trained, by the names of their parameters, such as 'body.*' or 'neck.pyramid.*' (* = any "
+        "text).",
+        element=str,
+    ),
     "SNAPSHOT_ITERS": Option(20000, "Steps between checkpoints.", low=1),
+    "KEEP_CHECKPOINTS": Option(
+        0, "So many of the newest checkpoints stay on the disk, and the best one; 0 = all stay.", low=0
+    ),
+    "KEEP_EVERY": Option(0, "Checkpoints of a multiple of so many steps stay too; 0 = none for that reason.", low=0),
     "EVAL_PERIOD": Option(
         0, "Steps between evaluations on TEST.DATASETS; 0 = never, the best checkpoint is kept.", low=0
     ),

@@ -1,0 +1,103 @@
+"""The checkpoints of a run: written, pruned, and found again."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from fpt.checkpoint.checkpoint import Checkpoint, checkpoint_name, load_checkpoint, save_checkpoint
+from fpt.checkpoint.manifest import forget_file
+from fpt.utils.errors import UserError
+from fpt.utils.files import remove_leftovers
+
+_LOGGER = logging.getLogger("fpt")
+
+BEST = "model_best.pth"
+
+
+class CheckpointStore:
+    """Writes ``model_step<N>.pth`` and ``model_best.pth`` into a folder and removes old ones.
+
+    Args:
+        folder: the run's ``ckpt`` folder.
+        keep_last: so many of the newest ``model_step<N>.pth`` stay; 0 = all.
+        keep_every: those of a multiple of so many steps stay too; 0 = none for that reason.
+    """
+
+    def __init__(self, folder: Path, *, keep_last: int = 0, keep_every: int = 0) -> None:
+        self.folder = folder
+        self.keep_last = keep_last
+        self.keep_every = keep_every
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes have left half written."""
+        remove_leftovers(self.folder)
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write the checkpoint of a step, then remove what is no longer kept; returns its path.
+
+        Raises:
+            OSError: it could not be written; nothing was removed.
+        """
+        path = self.folder / checkpoint_name(checkpoint.step)
+        save_checkpoint(path, checkpoint)
+        self._prune()
+        return path
+
+    def save_best(self, checkpoint: Checkpoint) -> Path:
+        """Replace ``model_best.pth``; returns its path.
+
+        Raises:
+            OSError: it could not be written; the one before is still there.
+        """
+        path = self.folder / BEST
+        save_checkpoint(path, checkpoint)
+        return path
+
+    def _prune(self) -> None:
+        if not self.keep_last:
+            return
+        for step, path in list(steps_in(self.folder).items())[self.keep_last :]:
+            if not (self.keep_every and step % self.keep_every == 0):
+                forget_file(path)
+                path.unlink(missing_ok=True)
+
+
+def steps_in(folder: Path) -> dict[int, Path]:
+    """The files ``model_step<N>.pth`` of a ``ckpt`` folder by N, the newest first."""
+    found = {
+        int(match.group(1)): path
+        for path in folder.glob("model_step*.pth")
+        if (match := re.fullmatch(r"model_step(\d+)\.pth", path.name))
+    }
+    return dict(sorted(found.items(), reverse=True))
+
+
+def load_newest(run: Path) -> tuple[Path, Checkpoint]:
+    """The intact checkpoint of the most steps in ``<run>/ckpt``, and its file; damaged ones are named and skipped.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = steps_in(run / "ckpt")
+    for path in found.values():
+        try:
+            return path, load_checkpoint(path)
+        except UserError as error:
+            _LOGGER.warning("skipped a checkpoint that cannot be used: %s", error)
+    if found:
+        raise UserError(f"nothing to resume: none of the {len(found)} checkpoints in {run / 'ckpt'} can be read")
+    raise UserError(f"nothing to resume: {run / 'ckpt'} holds no model_step<N>.pth; give --load_ckpt FILE")
+
+
+def newest_run(root: Path) -> Path:
+    """The run folder in `root` that was last written a checkpoint into.
+
+    Raises:
+        UserError: no folder in it holds one.
+    """
+    found = [path for run in (root.iterdir() if root.is_dir() else ()) for path in steps_in(run / "ckpt").values()]
+    if not found:
+        raise UserError(f"nothing to resume: no run in {root} holds a checkpoint; give --output_dir or --load_ckpt")
+    return max(found, key=lambda path: path.stat().st_mtime).parent.parent

@@ -1,0 +1,111 @@
+"""What changes while training, and what a checkpoint must hold for a run to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fpt.checkpoint.checkpoint import Checkpoint
+from fpt.engine.metrics import MetricWindow
+from fpt.solver.moving_average import MovingAverage
+from fpt.utils.seeding import get_rng_state, set_rng_state
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """The state of a training.
+
+    Attributes:
+        model: the bare model, without what runs it on several devices.
+        optimizer: of its parameters.
+        scaler: of the gradients of float16; None for other types.
+        average: moving average of the weights; None = off.
+        step: finished steps, skipped ones among them.
+        pictures: training pictures consumed, over all devices; the position in the data.
+        skipped: steps that left the weights as they were, because a loss or gradient was not finite.
+        skipped_in_row: those of them since the last update.
+        best: highest selection metric so far, None before the first evaluation.
+        evaluated: finished steps at the last complete evaluation.
+        window: losses since the last record.
+        is_sound: False while an update is under way: some weights are new, some old.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None = None
+    average: MovingAverage | None = None
+    step: int = 0
+    pictures: int = 0
+    skipped: int = 0
+    skipped_in_row: int = 0
+    best: float | None = None
+    evaluated: int = 0
+    window: MetricWindow = field(default_factory=MetricWindow)
+    is_sound: bool = True
+
+    def to_checkpoint(
+        self, *, classes: list[str], config: str, rng: list[dict[str, Any]] | None, metrics: dict[str, Any]
+    ) -> Checkpoint:
+        """A checkpoint of the present state; its tensors are those of the state."""
+        return Checkpoint(
+            model=self.model.state_dict(),
+            classes=list(classes),
+            config=config,
+            step=self.step,
+            pictures=self.pictures,
+            optimizer={"type": type(self.optimizer).__name__, **self.optimizer.state_dict()},
+            rng=rng,
+            metrics=metrics,
+            best=self.best,
+            average=None if self.average is None else self.average.values,
+            scaler=None if self.scaler is None else self.scaler.state_dict(),
+            loop={
+                "skipped": self.skipped,
+                "skipped_in_row": self.skipped_in_row,
+                "evaluated": self.evaluated,
+                "window": self.window.state_dict(),
+            },
+        )
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around an update: a state that it leaves half done is not sound."""
+        self.is_sound = False
+        yield
+        self.is_sound = True
+
+
+class StepStart:
+    """What a step changes before its update: generators and running statistics; to take a step back.
+
+    Args:
+        model: the bare model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+        self._generators: dict[str, Any] = {}
+        self._statistics: list[tuple[Tensor, Tensor]] = []
+
+    def note(self) -> None:
+        """A step begins."""
+        self._generators = get_rng_state()
+        buffers = [buffer for module in self._norms if module.training for buffer in module.buffers()]
+        self._statistics = [(buffer, buffer.clone()) for buffer in buffers]
+
+    def restore_statistics(self) -> None:
+        """Give the running statistics their values at the beginning of the step."""
+        with torch.no_grad():
+            for buffer, value in self._statistics:
+                buffer.copy_(value)
+
+    def restore(self) -> None:
+        """Give generators and running statistics their state at the beginning of the step."""
+        if self._generators:
+            set_rng_state(self._generators)
+        self.restore_statistics()
