@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     parts: list[tuple[str, Callable[[], int]]] = [
         ("Data", lambda: shapes.main(["--output_dir", str(data_dir / "shapes"), *numbers])),
-        ("Training", lambda: train.main([*common, "--output_dir", str(output_dir)])),
+        ("Training", lambda: train.main([*common, "--output_dir", str(output_dir), *_resume(output_dir)])),
         ("Evaluation", lambda: test.main([*common, "--output_dir", str(output_dir), *_weights(output_dir)])),
         ("Pictures", lambda: infer.main([*common, *_weights(output_dir), *_pictures(output_dir, data_dir)])),
     ]
@@ -51,6 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status
     _report(output_dir, data_dir, time.perf_counter() - start)
     return 0
+
+
+def _resume(output_dir: Path) -> list[str]:
+    """What makes an earlier demo in the folder go on."""
+    if not any((output_dir / "ckpt").glob("model_step*.pth")):
+        return []
+    print(f"going on with the demo in {output_dir}; remove this folder to start afresh")
+    return ["--resume"]
 
 
 def _weights(output_dir: Path) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fpt.checkpoint.store import steps_in
 from fpt.cli.common import non_negative_int, run_command
 from fpt.core.config import load_cfg
 from fpt.utils.errors import UserError
@@ -34,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
         description="Train one recipe with several necks and seeds, evaluate each run at its end, and write a table of "
-        "means and standard deviations. Runs that are finished are not repeated: start it again after an interruption.",
+        "means and standard deviations. Start it again after an interruption: finished runs are not repeated, "
+        "others go on.",
         allow_abbrev=False,
     )
     parser.add_argument("--cfg", type=Path, required=True, help="yaml file with TRAIN.DATASETS and TEST.DATASETS")
@@ -88,7 +90,8 @@ def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, body
     pairs = [text for pair in options.items() for text in pair]
     program = "import sys; from fpt.cli.train import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "--cfg", str(args.cfg), "--output_dir", str(folder)]
-    status = subprocess.run([*command, "--set", *args.set_cfgs, *pairs], check=False).returncode
+    more = ["--resume"] if steps_in(folder / "ckpt") else []
+    status = subprocess.run([*command, *more, "--set", *args.set_cfgs, *pairs], check=False).returncode
     if status:
         raise UserError(f"the training of {name} with seed {seed} ended with status {status}: {folder}")
 
