@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,8 @@ from fpt.cli.train_evaluation import make_evaluation, open_test_datasets
 from fpt.cli.train_start import Start, build_training, read_start
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
-from fpt.dataloaders.loader import PictureLoader
+from fpt.dataloaders.collate import Batch
+from fpt.engine.bad_samples import BadSampleReport
 from fpt.engine.interrupt import StopSignals
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.state import TrainState
@@ -65,12 +66,13 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     evaluation = make_evaluation(
         cfg, state, datasets, folder=folder, snapshots=snapshots, curves=curves, should_stop=stop.has_received
     )
+    report = BadSampleReport(folder / "bad_samples.jsonl", loader.dataset, start_step=start.step)  # type: ignore[arg-type]
     try:
         return _train(
             cfg,
             args,
             state,
-            loader,
+            report.watch(loader, batches_per_step=args.iter_size),
             stop=stop,
             snapshots=snapshots,
             evaluation=evaluation,
@@ -105,7 +107,7 @@ def _train(
     cfg: CfgNode,
     args: argparse.Namespace,
     state: TrainState,
-    loader: PictureLoader,
+    batches: Iterator[Batch],
     *,
     stop: StopSignals,
     snapshots: Snapshots | None,
@@ -128,7 +130,7 @@ def _train(
                     model=spread(state.model, cfg),
                     state=state,
                     schedule=build_schedule(cfg),
-                    batches=iter(loader),
+                    batches=batches,
                     settings=settings,
                     writers=writers,
                     hooks=hooks,

@@ -9,9 +9,9 @@ import torch
 
 from fpt.core.config import resolve_data_path
 from fpt.core.config_node import CfgNode
+from fpt.dataloaders.bad_samples import ReplacingPictures, allowed_bad
 from fpt.dataloaders.catalog import find_dataset
 from fpt.dataloaders.coco import CocoDataset
-from fpt.dataloaders.concat import ConcatPictures
 from fpt.dataloaders.loader import PictureLoader
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
@@ -58,7 +58,7 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
     )
 
 
-def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ConcatPictures:
+def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ReplacingPictures:
     """All of TRAIN.DATASETS as one.
 
     Raises:
@@ -68,7 +68,8 @@ def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> Con
     if not names:
         raise UserError("TRAIN.DATASETS names no data set; set it, or give --dataset")
     parts = [build_dataset(cfg, name, is_train=True, with_masks=cfg.MODEL.MASK_ON) for name in names]
-    dataset = ConcatPictures(parts)
+    max_bad = allowed_bad(cfg.TRAIN.MAX_BAD_SAMPLES, sum(len(part) for part in parts))
+    dataset = ReplacingPictures(parts, max_bad=max_bad)
     if not dataset.num_objects:
         raise UserError(f"TRAIN.DATASETS {', '.join(names)}: there is no annotated object to learn from")
     return dataset
@@ -76,6 +77,9 @@ def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> Con
 
 def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start_batch: int = 0) -> PictureLoader:
     """Endless loader over TRAIN.DATASETS; its ``dataset`` has the classes.
+
+    Pictures that cannot be loaded are replaced and listed in the batches, until they are more than
+    TRAIN.MAX_BAD_SAMPLES: then batches fall short, so ``fpt.engine.bad_samples`` must watch them.
 
     Args:
         cfg: the configuration.

@@ -142,6 +142,10 @@ class CocoDataset(PictureDataset):
         """File of a picture."""
         return self.image_dir / self._store.packed.file_name(index)
 
+    def image_id(self, index: int) -> int:
+        """Id of a picture in the annotation file."""
+        return int(self._store.packed.image_ids[index])
+
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of a picture, as annotated."""
         return self._store.packed.size_hw(index)
@@ -174,7 +178,7 @@ class CocoDataset(PictureDataset):
             image = cv2.flip(image, 1)
         sample: Sample = {
             "image": torch.from_numpy(image).permute(2, 0, 1),
-            "image_id": int(packed.image_ids[index]),
+            "image_id": self.image_id(index),
             "size_hw": size_hw,
             "scale": min(input_hw) / min(size_hw),
         }

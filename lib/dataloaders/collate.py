@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from fpt.dataloaders.bad_samples import BadSample
 from fpt.dataloaders.coco import LoadFailure, Sample
 
 
@@ -21,6 +22,7 @@ class Batch:
         image_ids: ids in the annotation file.
         sizes_hw: original heights and widths.
         scales: input / original size.
+        bad_samples: pictures that others were taken for.
     """
 
     images: list[Tensor]
@@ -28,6 +30,7 @@ class Batch:
     image_ids: list[int]
     sizes_hw: list[tuple[int, int]]
     scales: list[float]
+    bad_samples: list[BadSample] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,12 +52,15 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample | LoadFailure]) -> Batch | LoadFailure:
-    """Put samples side by side; if any picture could not be loaded, the first failure."""
+    """Put samples side by side, leaving out those without a picture; the first LoadFailure if there is any."""
     loaded: list[Sample] = []
+    bad_samples: list[BadSample] = []
     for sample in samples:
         if isinstance(sample, LoadFailure):
             return sample
-        loaded.append(sample)
+        bad_samples += sample.get("bad_samples", [])
+        if "image" in sample:
+            loaded.append(sample)
     has_targets = all("target" in sample for sample in loaded)
     return Batch(
         images=[sample["image"] for sample in loaded],
@@ -62,4 +68,5 @@ def collate(samples: Sequence[Sample | LoadFailure]) -> Batch | LoadFailure:
         image_ids=[sample["image_id"] for sample in loaded],
         sizes_hw=[sample["size_hw"] for sample in loaded],
         scales=[sample["scale"] for sample in loaded],
+        bad_samples=bad_samples,
     )

@@ -60,9 +60,13 @@ class ConcatPictures(PictureDataset):
         """Objects in all pictures."""
         return sum(dataset.num_objects for dataset in self.datasets)
 
+    def locate(self, index: int) -> tuple[CocoDataset, int]:
+        """The data set that holds a picture, and the picture's index there."""
+        which = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.datasets[which], index - int(self._starts[which])
+
     def __getitem__(self, key: Key) -> Sample:
         """The sample of a key whose index counts through all data sets."""
         index, seed = key if isinstance(key, tuple) else (key, None)
-        which = int(np.searchsorted(self._starts, index, side="right")) - 1
-        inner = index - int(self._starts[which])
-        return self.datasets[which][inner if seed is None else (inner, seed)]
+        dataset, inner = self.locate(index)
+        return dataset[inner if seed is None else (inner, seed)]

@@ -130,9 +130,9 @@ def test_missing_files_name_the_data_set(cfg: CfgNode):
 def test_damaged_picture_gives_its_message_alone(cfg: CfgNode, coco_folder, num_workers: int):
     path = coco_folder.image_dir / "1.png"
     path.write_bytes(path.read_bytes()[:-30])
-    loader = build_train_loader(cfg, batch_size=2, num_workers=num_workers)
+    dataset = build_dataset(cfg, "tiny_val", is_train=False, with_masks=False)
     with pytest.raises(UserError) as error:
-        list(itertools.islice(loader, 3))
+        list(build_test_loader(cfg, dataset, batch_size=2, num_workers=num_workers))
     assert str(error.value).startswith(f"{path}: the picture is truncated")
     assert "Traceback" not in str(error.value)
 

@@ -14,6 +14,13 @@ TRAIN: Group = {
     "IMS_PER_BATCH": Option(2, "Pictures a device in one batch; x NUM_GPUS = original batch.", low=1),
     "USE_FLIPPED": Option(True, "Mirror each picture with probability 0.5."),
     "ASPECT_GROUPING": Option(True, "Put only upright or only wide pictures into one batch."),
+    "MAX_BAD_SAMPLES": Option(
+        0.01,
+        "Share of the pictures that may be unreadable: others take their places; more end the training. One always may "
+        "be, unless this is 0.",
+        low=0,
+        high=1,
+    ),
     "GT_MIN_AREA": Option(-1.0, "Objects with a smaller area in original pixels are left out; -1 keeps all."),
     "CROWD_FILTER_THRESH": Option(
         0.7, "Proposals covered by a crowd region more than this are no negatives.", low=0, high=1
