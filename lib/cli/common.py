@@ -18,7 +18,7 @@ from fpt.engine.interrupt import StoppedAtOnce
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.parallel.processes import process_group
 from fpt.utils.distributed import local_world_size, rank
-from fpt.utils.errors import UserError
+from fpt.utils.errors import LoaderError, UserError
 from fpt.utils.logging import setup_logging
 
 _LOGGER = logging.getLogger("fpt")
@@ -96,8 +96,9 @@ def number_between(low: float, high: float) -> Callable[[str], float]:
 def run_command(command: Callable[[], int]) -> int:
     """Run `command` with logging, together with the other processes if there are any; returns the exit status.
 
-    An error that the user can mend is printed without a traceback (status 2), so is a diverged training (1) and
-    Ctrl-C (130). Anything else is raised, so that the interpreter prints a traceback and exits with status 1.
+    An error that the user can mend is printed without a traceback (status 2), so is a diverged training (1), a loader
+    that hung or lost a worker (1) and Ctrl-C (130). Anything else is raised, so that the interpreter prints a traceback
+    and exits with status 1.
     """
     try:
         with process_group():
@@ -106,6 +107,9 @@ def run_command(command: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except LoaderError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except NonFiniteLossError as error:
         print(
             f"error: training diverged: {error}; the weights are those of the last good step. Lower SOLVER.BASE_LR "

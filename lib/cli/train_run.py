@@ -68,17 +68,18 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     )
     report = BadSampleReport(folder / "bad_samples.jsonl", loader.dataset, start_step=start.step)  # type: ignore[arg-type]
     try:
-        return _train(
-            cfg,
-            args,
-            state,
-            report.watch(loader, batches_per_step=args.iter_size),
-            stop=stop,
-            snapshots=snapshots,
-            evaluation=evaluation,
-            writers=_make_writers(cfg, args, folder, start, curves),
-            on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
-        )
+        with loader.watched():
+            return _train(
+                cfg,
+                args,
+                state,
+                report.watch(loader, batches_per_step=args.iter_size),
+                stop=stop,
+                snapshots=snapshots,
+                evaluation=evaluation,
+                writers=_make_writers(cfg, args, folder, start, curves),
+                on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
+            )
     finally:
         if curves is not None:
             curves.close()

@@ -97,7 +97,13 @@ def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start
         rank=rank(),
         world_size=world_size(),
     )
-    return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
+    return PictureLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=_pins_memory(cfg),
+        timeout=cfg.DATA_LOADER.TIMEOUT,
+    )
 
 
 def build_test_loader(
@@ -123,7 +129,13 @@ def build_test_loader(
     start, end = index_range if index_range is not None else (0, len(dataset))
     check_range(dataset, start, end)
     sampler = RangeBatchSampler(start=start, end=end, batch_size=batch_size)
-    return PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=_pins_memory(cfg))
+    return PictureLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=_pins_memory(cfg),
+        timeout=cfg.DATA_LOADER.TIMEOUT,
+    )
 
 
 def check_range(dataset: CocoDataset, start: int, end: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import cv2
@@ -11,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from fpt.dataloaders.coco import LoadFailure, PictureDataset
 from fpt.dataloaders.collate import Batch, collate
+from fpt.dataloaders.watchdog import answer_with_stacks, watch_workers
 from fpt.utils.errors import UserError
 
 
@@ -22,10 +26,13 @@ class PictureLoader(DataLoader[Any]):
         batch_sampler: lists of keys.
         num_workers: worker processes; 0 loads in this one.
         pin_memory: copy batches to page-locked memory.
+        timeout: seconds that a batch may take; 0 = any time.
         context: how workers start (fork, spawn, forkserver); None = the platform's way.
 
     Raises:
         UserError: (while iterating) a picture cannot be read; its message arrives unchanged from the worker.
+        LoaderError: (while iterating) a worker died, or a batch took longer than `timeout`; without workers the program
+            ends then.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class PictureLoader(DataLoader[Any]):
         batch_sampler: Sampler[Any],
         num_workers: int,
         pin_memory: bool = False,
+        timeout: float = 0.0,
         context: str | None = None,
     ) -> None:
         super().__init__(
@@ -43,21 +51,35 @@ class PictureLoader(DataLoader[Any]):
             num_workers=num_workers,
             collate_fn=collate,
             pin_memory=pin_memory,
-            worker_init_fn=use_one_thread,
+            worker_init_fn=start_worker,
             persistent_workers=num_workers > 0,
             multiprocessing_context=context if num_workers > 0 else None,
             generator=torch.Generator(),  # starting workers must not draw from the model's generator
         )
+        self._seconds = timeout
+        self._workers: list[BaseProcess] = []
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
+        others = active_children()
+        batches = super().__iter__()
+        self._workers += [process for process in active_children() if process not in others]
+        while True:
+            with watch_workers(self._workers, self._seconds):
+                batch = next(batches, None)
+            if batch is None:
+                return
             if isinstance(batch, LoadFailure):
                 raise UserError(str(batch))
             yield batch
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Context of what is done with the batches: a worker that dies meanwhile interrupts it with a LoaderError."""
+        return watch_workers(self._workers)
 
-def use_one_thread(worker_id: int) -> None:
-    """Keep a worker to one thread: there is one worker a core already."""
+
+def start_worker(worker_id: int) -> None:
+    """Keep a worker to one thread, as there is one worker a core already, and let it answer the watchdog."""
     del worker_id
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    answer_with_stacks()

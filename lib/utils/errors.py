@@ -6,3 +6,10 @@ class UserError(ValueError):
 
     The command lines print the message alone and exit with status 2.
     """
+
+
+class LoaderError(RuntimeError):
+    """The loader hung, or one of its workers died; the message says which and why that may be.
+
+    The command lines print the message alone and exit with status 1.
+    """

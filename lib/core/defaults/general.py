@@ -26,4 +26,7 @@ GENERAL: Group = {
 
 DATA_LOADER: Group = {
     "NUM_THREADS": Option(4, "Loader workers; 0 loads in the main process.", low=0),
+    "TIMEOUT": Option(
+        300, "Seconds without a batch after which a loader counts as hung and the program ends; 0 = never.", low=0
+    ),
 }
