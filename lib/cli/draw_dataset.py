@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fpt.cli.picture_files import output_names
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import read_image
@@ -19,23 +21,32 @@ from fpt.visualization.pictures import save_picture
 
 _LOGGER = logging.getLogger("fpt")
 
+_NUM_KEPT = 4
+
 
 def draw_dataset(
     dataset: CocoDataset, detections: Sequence[Detections], folder: Path, *, score_threshold: float
-) -> None:
-    """Write ``<folder>/<name of the picture>.png`` for each of `detections`."""
+) -> dict[str, np.ndarray]:
+    """Write ``<folder>/<name of the picture>.png`` for each of `detections`; returns the last few by name.
+
+    The pictures are uint8 [H, W, 3] BGR: what was found on the left, what is annotated on the right.
+    """
     annotations = _annotations_by_image(dataset.ann_file)
     index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
     paths = [dataset.image_path(index_of[found.image_id]) for found in detections]
+    drawn: dict[str, np.ndarray] = {}
     for found, path, name in zip(detections, paths, output_names(paths), strict=True):
         truth = detections_from_annotations(
             annotations[found.image_id], dataset.category_ids, image_id=found.image_id, size_hw=found.size_hw
         )
-        picture = draw_side_by_side(
+        drawn[name] = draw_side_by_side(
             read_image(path, found.size_hw), found, truth, dataset.class_names, score_threshold=score_threshold
         )
-        save_picture(folder / f"{name}.png", picture)
+        save_picture(folder / f"{name}.png", drawn[name])
+        if len(drawn) > _NUM_KEPT:
+            del drawn[next(iter(drawn))]
     _LOGGER.info("%d pictures drawn: %s", len(detections), folder)
+    return drawn
 
 
 def _annotations_by_image(ann_file: Path) -> dict[int, list[dict[str, Any]]]:

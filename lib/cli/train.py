@@ -58,6 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no_save", action="store_true", help="write no checkpoint")
     parser.add_argument("--use_tfboard", action="store_true", help="curves for TensorBoard in <run>/tensorboard")
+    parser.add_argument("--use_wandb", action="store_true", help="curves for Weights & Biases (extra wandb)")
+    parser.add_argument("--use_mlflow", action="store_true", help="curves for MLflow (extra mlflow)")
+    parser.add_argument(
+        "--profile", action="store_true", help="trace steps 4 to 6: <run>/profile/trace.json and the ten slowest parts"
+    )
     parser.add_argument("--output_dir", type=Path, help="run folder (OUTPUT_DIR/<cfg name>/<time>)")
     return parser
 

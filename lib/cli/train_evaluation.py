@@ -9,9 +9,10 @@ from typing import Any
 from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_dataset
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
+from fpt.engine.curves import CurveWriter
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.state import TrainState
-from fpt.engine.writers import JsonlWriter, TensorboardWriter
+from fpt.engine.writers import JsonlWriter
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
 
@@ -43,7 +44,7 @@ def make_evaluation(
     *,
     folder: Path,
     snapshots: Snapshots | None,
-    curves: TensorboardWriter | None,
+    curves: CurveWriter,
     should_stop: Callable[[], bool],
 ) -> PeriodicEvaluation | None:
     """Hook that evaluates on `datasets`, on all processes; the first data set decides which checkpoint is the best.
@@ -76,8 +77,7 @@ def make_evaluation(
     def on_metrics(step: int, metrics: Mapping[str, Any], value: float) -> None:
         if log is not None:
             log({"step": step, **metrics})
-        if curves is not None:
-            curves({"step": step, **_flatten(metrics)})
+        curves({"step": step, **_flatten(metrics)})
         if snapshots is not None:
             snapshots.save_if_best(metrics, value)
 

@@ -13,7 +13,9 @@ from fpt.checkpoint.store import CheckpointStore
 from fpt.cli.devices import count_devices, own_devices, spread
 from fpt.cli.run_folder import new_run_folder, start_run_folder
 from fpt.cli.train_evaluation import make_evaluation, open_test_datasets
+from fpt.cli.train_pictures import TrainingPictures
 from fpt.cli.train_start import Start, build_training, read_start
+from fpt.cli.train_writers import make_curves, make_profile, make_writers
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.collate import Batch
@@ -22,7 +24,8 @@ from fpt.engine.interrupt import StopSignals
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.state import TrainState
 from fpt.engine.train_loop import Hook, LoopSettings, SkipWriter, Writer, train
-from fpt.engine.writers import JsonlWriter, ProgressWriter, SkippedStepsWriter, TensorboardWriter
+from fpt.engine.writers import SkippedStepsWriter
+from fpt.modeling.compiled import compile_body
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import amp_dtype, build_schedule
 from fpt.utils.distributed import from_main, is_main, world_size
@@ -55,18 +58,20 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     )
     class_names = tuple(loader.dataset.class_names)  # type: ignore[attr-defined]
     state = build_training(cfg, class_names, start)
+    if cfg.MODEL.COMPILE:
+        compile_body(state.model)
     datasets = open_test_datasets(cfg, class_names)
     folder = _run_folder(cfg, args, start)
     from_main(lambda: start_run_folder(folder, cfg, program="fpt-train", arguments=arguments))
     snapshots = None if args.no_save else _make_snapshots(cfg, state, class_names, folder)
-    curves = (
-        TensorboardWriter(folder / "tensorboard", start_step=start.step) if args.use_tfboard and is_main() else None
-    )
+    curves = make_curves(cfg, args, folder, start_step=start.step)
     stop = StopSignals()
     evaluation = make_evaluation(
         cfg, state, datasets, folder=folder, snapshots=snapshots, curves=curves, should_stop=stop.has_received
     )
     report = BadSampleReport(folder / "bad_samples.jsonl", loader.dataset, start_step=start.step)  # type: ignore[arg-type]
+    profile = make_profile(args, state, folder)
+    pictures = TrainingPictures(cfg, state, folder=folder, curves=curves) if cfg.TRAIN.VIS_PERIOD else None
     try:
         with loader.watched():
             return _train(
@@ -77,12 +82,14 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
                 stop=stop,
                 snapshots=snapshots,
                 evaluation=evaluation,
-                writers=_make_writers(cfg, args, folder, start, curves),
+                observers=[hook for hook in (pictures, profile) if hook is not None],
+                writers=make_writers(cfg, args, folder, curves, start_step=start.step),
                 on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
             )
     finally:
-        if curves is not None:
-            curves.close()
+        if profile is not None:
+            profile.close()
+        curves.close()
 
 
 def _make_snapshots(cfg: CfgNode, state: TrainState, class_names: Sequence[str], folder: Path) -> Snapshots:
@@ -94,16 +101,6 @@ def _make_snapshots(cfg: CfgNode, state: TrainState, class_names: Sequence[str],
     )
 
 
-def _make_writers(
-    cfg: CfgNode, args: argparse.Namespace, folder: Path, start: Start, curves: TensorboardWriter | None
-) -> list[Writer]:
-    if not is_main():
-        return []
-    writers: list[Writer] = [ProgressWriter(max_iter=cfg.SOLVER.MAX_ITER)]
-    writers.append(JsonlWriter(folder / "metrics.jsonl", start_step=start.step, interval=args.disp_interval))
-    return writers if curves is None else [*writers, curves]
-
-
 def _train(
     cfg: CfgNode,
     args: argparse.Namespace,
@@ -113,6 +110,7 @@ def _train(
     stop: StopSignals,
     snapshots: Snapshots | None,
     evaluation: PeriodicEvaluation | None,
+    observers: Sequence[Hook],
     writers: list[Writer],
     on_skip: SkipWriter,
 ) -> int:
@@ -121,7 +119,7 @@ def _train(
     if is_done and not (evaluation is not None and evaluation.is_due(state.step)):
         _LOGGER.info("nothing to train: %d steps are done, SOLVER.MAX_ITER is %d", state.step, settings.max_iter)
         return 0
-    hooks: list[Hook] = [hook for hook in (evaluation, snapshots) if hook is not None]  # the best value comes first
+    hooks: list[Hook] = [hook for hook in (evaluation, snapshots, *observers) if hook is not None]  # best value first
     try:
         with stop:  # around the start of the workers, which inherit the handlers
             if evaluation is not None:

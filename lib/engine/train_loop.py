@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fpt.engine.metrics import Record
 from fpt.engine.state import StepStart, TrainState
 from fpt.engine.train_step import NonFiniteLossError, backward_batch, clip_gradients, update_weights
-from fpt.utils.memory import memory_mib
+from fpt.utils.memory import memory_mib, resident_mib
 from fpt.utils.timer import Stopwatch
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ def train(
             record = state.window.take(
                 step=state.step, lr=rate, remaining=settings.max_iter - state.step, is_kept=_is_extra(state, settings)
             )
+            record["pictures_per_second"] = round(settings.pictures_per_step / max(record["seconds_per_step"], 1e-9), 2)
             record["memory_mib"] = round(memory_mib(settings.device), 1)
+            if settings.device.type != "cpu":
+                record["host_memory_mib"] = round(resident_mib(), 1)
             if state.skipped:
                 record["skipped_steps"] = state.skipped
             for write in writers:

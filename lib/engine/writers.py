@@ -6,16 +6,13 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fpt.engine.metrics import Record
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.utils.distributed import is_main
 from fpt.utils.files import write_text
 from fpt.utils.timer import format_duration
-
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -102,26 +99,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
-
-
-class TensorboardWriter:
-    """Curves of every value over the steps.
-
-    Args:
-        folder: event files are written here.
-        start_step: what an earlier run in the same folder drew of later steps is hidden.
-    """
-
-    def __init__(self, folder: Path, *, start_step: int = 0) -> None:
-        from tensorboardX import SummaryWriter
-
-        self.writer: SummaryWriter = SummaryWriter(str(folder), purge_step=start_step + 1)
-
-    def __call__(self, record: Record) -> None:
-        for name, value in record.items():
-            if name != "step":
-                self.writer.add_scalar(name, value, int(record["step"]))
-
-    def close(self) -> None:
-        """Write what is still queued."""
-        self.writer.close()

@@ -67,7 +67,7 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
 def lines_of(file: Path) -> list[dict[str, Any]]:
     """Records without what depends on the clock."""
     records = [json.loads(line) for line in file.read_text().splitlines()]
-    clock = ("seconds_per_step", "data_seconds", "eta_seconds", "memory_mib")
+    clock = ("seconds_per_step", "data_seconds", "eta_seconds", "memory_mib", "pictures_per_second")
     return [{name: value for name, value in record.items() if name not in clock} for record in records]
 
 

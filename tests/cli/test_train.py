@@ -111,6 +111,33 @@ def test_evaluation_does_not_disturb_training(trained, tmp_path: Path) -> None:
     assert losses_of(tmp_path / "a") == losses_of(trained.folder / "run")
 
 
+def test_pictures_of_a_training_do_not_disturb_it(trained, tmp_path: Path) -> None:
+    more = ("--disp_interval", "1", "--use_tfboard", "--set", "TRAIN.VIS_PERIOD", "1", "SOLVER.EMA_DECAY", "0.5")
+    assert train.main(trained.arguments("--output_dir", tmp_path / "a", *more, "VIS_TH", "0.05")) == 0
+    assert losses_of(tmp_path / "a") == losses_of(trained.folder / "run")
+    ours, theirs = (load_checkpoint(path).model for path in (tmp_path / "a/ckpt/model_step2.pth", trained.checkpoint))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    drawn = sorted(path.relative_to(tmp_path / "a" / "pictures") for path in tmp_path.glob("a/pictures/*/*.png"))
+    assert [str(path) for path in drawn] == ["step1/1.png", "step1/2.png", "step2/1.png", "step2/2.png"]
+    (events,) = (tmp_path / "a" / "tensorboard").glob("events*")
+    content = events.read_bytes()
+    for name in (b"loss_mask", b"lr", b"gradient_norm", b"pictures_per_second", b"memory_mib", b"pictures/1"):
+        assert name in content
+
+
+def test_profile_writes_a_trace_and_names_the_slowest_parts(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.folder / "run"
+    more = ("--no_save", "--profile", "--set", "SOLVER.MAX_ITER", "6")
+    assert train.main(tiny.arguments("--output_dir", run, *more)) == 0
+    out = capsys.readouterr().out
+    assert "profile of 3 steps" in out
+    assert "aten::convolution_backward" in out
+    assert json.loads((run / "profile" / "trace.json").read_text())["traceEvents"]
+    assert {"body", "neck", "rpn"} <= {
+        line.split()[0] for line in (run / "profile" / "slowest.txt").read_text().splitlines() if line
+    }
+
+
 def test_batch_size_adapts_the_schedule_and_says_so(tiny, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.folder / "run"
     more = ("--bs", "1", "--iter_size", "2", "--lr_decay_gamma", "0.5", "--nw", "0", "--no_save", "--o", "SGD")

@@ -1,4 +1,4 @@
-"""Progress line, metrics.jsonl, TensorBoard."""
+"""Progress line, metrics.jsonl."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fpt.engine.writers import JsonlWriter, ProgressWriter, TensorboardWriter
+from fpt.engine.writers import JsonlWriter, ProgressWriter
 
 RECORD = {
     "step": 20.0,
@@ -44,16 +44,24 @@ def test_jsonl_of_a_resumed_run_keeps_the_steps_before(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10, 20]
 
 
-def test_tensorboard_writes_an_event_file(tmp_path: Path) -> None:
-    writer = TensorboardWriter(tmp_path)
+def test_jsonl_drops_what_a_stopped_run_wrote_beside_the_interval(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in (1, 5, 10, 12)))
+    JsonlWriter(path, start_step=12, interval=5)(RECORD)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 5, 10, 20]
+
+
+def test_full_disk_is_reported_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer = JsonlWriter(tmp_path / "metrics.jsonl")
+    with monkeypatch.context() as patch, caplog.at_level("ERROR", logger="fpt"):
+        patch.setattr(Path, "open", full)
+        writer(RECORD)
+        writer(RECORD)
+    assert caplog.text.count("cannot be written, its records are lost until it can: [Errno 28] No space left") == 1
     writer(RECORD)
-    writer.close()
-    events = list(tmp_path.glob("events*"))
-    assert len(events) == 1
-    assert b"loss_cls" in events[0].read_bytes()
-
-
-def test_tensorboard_of_a_resumed_run_hides_only_later_steps(tmp_path: Path) -> None:
-    writer = TensorboardWriter(tmp_path, start_step=10)
-    writer.close()
-    assert writer.writer.purge_step == 11
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1

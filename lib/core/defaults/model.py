@@ -24,6 +24,9 @@ FPT: Group = {
 
 MODEL: Group = {
     "TYPE": Option("generalized_rcnn", "Kind of model.", choices=("generalized_rcnn",)),
+    "COMPILE": Option(
+        False, "Compile the body with torch.compile while training: slow first steps for each size, faster ones after."
+    ),
     "CONV_BODY": Option(
         "FPN.ResNet50_conv5_body_fpt",
         "Body, neck: [FPN.|BFP.|BPA.]<ResNet18|34|50|101|152>_conv5_body[_fpt] or [FPN.|..]torchvision.<name>[_fpt].",

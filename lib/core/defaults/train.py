@@ -53,6 +53,9 @@ TRAIN: Group = {
         0, "So many of the newest checkpoints stay on the disk, and the best one; 0 = all stay.", low=0
     ),
     "KEEP_EVERY": Option(0, "Checkpoints of a multiple of so many steps stay too; 0 = none for that reason.", low=0),
+    "VIS_PERIOD": Option(
+        0, "Steps between pictures of what is found in a few pictures, beside what is annotated; 0 = never.", low=0
+    ),
     "EVAL_PERIOD": Option(
         0, "Steps between evaluations on TEST.DATASETS; 0 = never, the best checkpoint is kept.", low=0
     ),

@@ -1,0 +1,49 @@
+"""Pictures of what a model in training finds, beside what is annotated."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from fpt.cli.draw_dataset import draw_dataset
+from fpt.cli.evaluate import detect_dataset, open_test_dataset
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.coco import CocoDataset
+from fpt.engine.curves import CurveWriter
+from fpt.engine.state import TrainState
+from fpt.utils.distributed import is_main
+from fpt.utils.seeding import preserve_rng_state
+
+NUM_PICTURES = 4
+
+
+class TrainingPictures:
+    """Hook: every `cfg.TRAIN.VIS_PERIOD` steps, what the model finds in a few pictures; training is not disturbed.
+
+    The pictures are the first ones of the first data set of TEST.DATASETS, or of TRAIN.DATASETS where that is empty.
+
+    Args:
+        cfg: the configuration.
+        state: the training; averaged weights, where there are some, are those that are shown.
+        folder: run folder; ``pictures/step<N>/`` is written in it.
+        curves: gets the pictures, too.
+    """
+
+    def __init__(self, cfg: CfgNode, state: TrainState, *, folder: Path, curves: CurveWriter) -> None:
+        self.cfg = cfg
+        self.state = state
+        self.folder = folder
+        self.curves = curves
+        self.dataset: CocoDataset = open_test_dataset(cfg, (cfg.TEST.DATASETS or cfg.TRAIN.DATASETS)[0])
+
+    def __call__(self, step: int) -> None:
+        """Draw when `step` is a multiple of the period."""
+        if step % self.cfg.TRAIN.VIS_PERIOD:
+            return
+        average = self.state.average
+        end = min(NUM_PICTURES, len(self.dataset))
+        with preserve_rng_state(), nullcontext() if average is None else average.applied():
+            found = detect_dataset(self.cfg, self.state.model, self.dataset, index_range=(0, end))
+        if is_main():
+            folder = self.folder / "pictures" / f"step{step}"
+            self.curves.add_pictures(step, draw_dataset(self.dataset, found, folder, score_threshold=self.cfg.VIS_TH))

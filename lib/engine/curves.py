@@ -1,0 +1,185 @@
+"""Where curves and pictures of a training go beside its own files: TensorBoard, Weights & Biases, MLflow.
+
+Each is one class with the same three methods; what is not installed is imported by nobody.
+"""
+
+from __future__ import annotations
+
+import importlib
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fpt.utils.errors import UserError
+from fpt.utils.files import write_text
+
+
+class CurveWriter(Protocol):
+    """Takes the values and pictures of a step."""
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """Draw every value of the record over its `step`."""
+
+    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Keep pictures, uint8 [H, W, 3] BGR, by name."""
+
+    def close(self) -> None:
+        """Write what is still queued."""
+
+
+class TensorboardWriter:
+    """Event files for TensorBoard.
+
+    Args:
+        folder: of the run; the files are written into ``tensorboard/``.
+        start_step: what an earlier run in the same folder drew of later steps is hidden.
+    """
+
+    def __init__(self, folder: Path, *, start_step: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """See CurveWriter."""
+        for name, value in _values(record).items():
+            self.writer.add_scalar(name, value, int(record["step"]))
+
+    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """See CurveWriter."""
+        for name, picture in pictures.items():
+            self.writer.add_image(f"pictures/{name}", _rgb(picture), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """See CurveWriter."""
+        self.writer.close()
+
+
+class WandbWriter:
+    """A run of Weights & Biases; a resumed training goes on in the same one.
+
+    Args:
+        folder: of the run; its files, and the id in ``wandb_id``, are kept in it.
+        config: options of the run.
+        start_step: finished steps of the training that is resumed.
+
+    Raises:
+        UserError: wandb is not installed.
+    """
+
+    def __init__(self, folder: Path, *, config: Mapping[str, Any], start_step: int = 0) -> None:
+        wandb = _import("wandb", option="--use_wandb")
+        self._image = wandb.Image
+        name = _id_in(folder / "wandb_id", is_kept=start_step > 0)
+        self._run = wandb.init(
+            project="fpt", id=name, name=folder.name, dir=str(folder), config=dict(config), resume="allow"
+        )
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """See CurveWriter."""
+        self._run.log(_values(record), step=int(record["step"]))
+
+    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """See CurveWriter."""
+        images = {f"pictures/{name}": self._image(_rgb(picture)) for name, picture in pictures.items()}
+        self._run.log(images, step=step)
+
+    def close(self) -> None:
+        """See CurveWriter."""
+        self._run.finish()
+
+
+class MlflowWriter:
+    """A run of MLflow, where MLFLOW_TRACKING_URI says, else in ``mlflow.db`` of the run folder's parent.
+
+    A resumed training goes on in the same run, whose id is kept in ``mlflow_id``.
+
+    Args:
+        folder: of the run.
+        config: options of the run.
+        start_step: finished steps of the training that is resumed.
+
+    Raises:
+        UserError: mlflow is not installed.
+    """
+
+    def __init__(self, folder: Path, *, config: Mapping[str, Any], start_step: int = 0) -> None:
+        self._mlflow = _import("mlflow", option="--use_mlflow")
+        if not self._mlflow.is_tracking_uri_set():
+            self._mlflow.set_tracking_uri(f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}")
+        self._mlflow.set_experiment("fpt")
+        file = folder / "mlflow_id"
+        if start_step and file.is_file():
+            self._mlflow.start_run(run_id=file.read_text(encoding="utf-8").strip())
+        else:
+            run = self._mlflow.start_run(run_name=folder.name)
+            write_text(file, run.info.run_id)
+            self._mlflow.log_dict(dict(config), "config.yaml")
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """See CurveWriter."""
+        self._mlflow.log_metrics(_values(record), step=int(record["step"]))
+
+    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """See CurveWriter."""
+        for name, picture in pictures.items():
+            self._mlflow.log_image(_rgb(picture), artifact_file=f"pictures/{name}_{step}.png")
+
+    def close(self) -> None:
+        """See CurveWriter."""
+        self._mlflow.end_run()
+
+
+class CurveWriters:
+    """Several of them as one; none of them is fine, too.
+
+    Args:
+        writers: each gets everything.
+    """
+
+    def __init__(self, writers: Sequence[CurveWriter]) -> None:
+        self.writers = list(writers)
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """See CurveWriter."""
+        for writer in self.writers:
+            writer(record)
+
+    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """See CurveWriter."""
+        for writer in self.writers:
+            writer.add_pictures(step, pictures)
+
+    def close(self) -> None:
+        """See CurveWriter."""
+        for writer in self.writers:
+            writer.close()
+
+
+def _values(record: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in record.items() if name != "step"}
+
+
+def _rgb(picture: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _id_in(file: Path, *, is_kept: bool) -> str:
+    """The id in a file, or a new one."""
+    if is_kept and file.is_file():
+        return file.read_text(encoding="utf-8").strip()
+    name = uuid.uuid4().hex[:12]
+    write_text(file, name)
+    return name
+
+
+def _import(name: str, *, option: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(
+            f"{option} needs the package {name}: pip install -e '.[{name}]' or pip install {name}"
+        ) from None

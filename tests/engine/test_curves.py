@@ -1,0 +1,126 @@
+"""One interface for TensorBoard, Weights & Biases and MLflow; the latter two against modules that note their calls."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fpt.engine.curves import CurveWriters, MlflowWriter, TensorboardWriter, WandbWriter
+from fpt.utils.errors import UserError
+
+RECORD = {"step": 20, "lr": 0.01, "loss": 1.5}
+PICTURE = np.zeros((2, 3, 3), np.uint8)
+PICTURE[..., 0] = 255  # blue
+
+
+class Notes:
+    """Calls of a module's functions, by name."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def function(self, name: str, result: Any = None) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            self.calls.append((name, args, more))
+            return result
+
+        return call
+
+    def of(self, name: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        return [(args, more) for called, args, more in self.calls if called == name]
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def wandb(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> Notes:
+    run = SimpleNamespace(log=notes.function("log"), finish=notes.function("finish"))
+    module = SimpleNamespace(init=notes.function("init", run), Image=lambda array: ("image", array))
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return notes
+
+
+@pytest.fixture
+def mlflow(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> Notes:
+    names = ("set_tracking_uri", "set_experiment", "log_dict", "log_metrics", "log_image", "end_run")
+    functions = {name: notes.function(name) for name in names}
+    run = SimpleNamespace(info=SimpleNamespace(run_id="r1"))
+    functions |= {"is_tracking_uri_set": lambda: False, "start_run": notes.function("start_run", run)}
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(**functions))
+    return notes
+
+
+def test_tensorboard_gets_values_and_pictures(tmp_path: Path) -> None:
+    writer = TensorboardWriter(tmp_path)
+    writer(RECORD)
+    writer.add_pictures(20, {"a": PICTURE})
+    writer.close()
+    (events,) = (tmp_path / "tensorboard").glob("events*")
+    content = events.read_bytes()
+    assert b"loss" in content
+    assert b"pictures/a" in content
+    assert b"\x89PNG" in content
+
+
+def test_tensorboard_of_a_resumed_run_hides_only_later_steps(tmp_path: Path) -> None:
+    writer = TensorboardWriter(tmp_path, start_step=10)
+    writer.close()
+    assert writer.writer.purge_step == 11
+
+
+def test_wandb_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: Path, wandb: Notes) -> None:
+    writer = WandbWriter(tmp_path, config={"SEED": 3})
+    writer(RECORD)
+    writer.add_pictures(20, {"a": PICTURE})
+    writer.close()
+    WandbWriter(tmp_path, config={}, start_step=20)
+    WandbWriter(tmp_path, config={})
+    ids = [more["id"] for _, more in wandb.of("init")]
+    assert ids[0] == ids[1] != ids[2]
+    assert wandb.of("init")[0][1]["config"] == {"SEED": 3}
+    values, pictures = wandb.of("log")
+    assert values == (({"lr": 0.01, "loss": 1.5},), {"step": 20})
+    (kind, array) = pictures[0][0]["pictures/a"]
+    assert kind == "image"
+    assert array[0, 0].tolist() == [0, 0, 255]  # RGB
+    assert len(wandb.of("finish")) == 1
+
+
+def test_mlflow_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: Path, mlflow: Notes) -> None:
+    writer = MlflowWriter(tmp_path / "run", config={"SEED": 3})
+    writer(RECORD)
+    writer.add_pictures(20, {"a": PICTURE})
+    writer.close()
+    MlflowWriter(tmp_path / "run", config={}, start_step=20)
+    assert [more for _, more in mlflow.of("start_run")] == [{"run_name": "run"}, {"run_id": "r1"}]
+    assert mlflow.of("set_tracking_uri")[0][0] == (f"sqlite:///{tmp_path.resolve()}/mlflow.db",)
+    assert mlflow.of("log_metrics") == [(({"lr": 0.01, "loss": 1.5},), {"step": 20})]
+    ((array,), more) = mlflow.of("log_image")[0]
+    assert (array[0, 0].tolist(), more) == ([0, 0, 255], {"artifact_file": "pictures/a_20.png"})
+    assert mlflow.of("log_dict") == [(({"SEED": 3}, "config.yaml"), {})]
+    assert len(mlflow.of("end_run")) == 1
+
+
+@pytest.mark.parametrize(("kind", "name"), [(WandbWriter, "wandb"), (MlflowWriter, "mlflow")])
+def test_package_that_is_absent_is_named(kind: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=f"--use_{name} needs the package {name}: pip install"):
+        kind(tmp_path, config={})
+
+
+def test_several_writers_are_one() -> None:
+    notes = Notes()
+    parts = [SimpleNamespace(add_pictures=notes.function("pictures"), close=notes.function("close")) for _ in "ab"]
+    both = CurveWriters(parts)
+    both.add_pictures(3, {"a": PICTURE})
+    both.close()
+    assert [name for name, _, _ in notes.calls] == ["pictures", "pictures", "close", "close"]
+    CurveWriters([])(RECORD)
