@@ -82,16 +82,15 @@ def _detect_range(
         num_workers=min(cfg.DATA_LOADER.NUM_THREADS, end - start),
         index_range=(start, end),
     )
-    with loader.watched():
-        return run_inference(
-            model,
-            loader,
-            num_pictures=end - start,
-            device=torch.device(cfg.DEVICE),
-            amp_dtype=amp_dtype(cfg),
-            mask_threshold=cfg.MRCNN.THRESH_BINARIZE,
-            should_stop=should_stop,
-        )
+    return run_inference(
+        model,
+        loader,
+        num_pictures=end - start,
+        device=torch.device(cfg.DEVICE),
+        amp_dtype=amp_dtype(cfg),
+        mask_threshold=cfg.MRCNN.THRESH_BINARIZE,
+        should_stop=should_stop,
+    )
 
 
 def evaluate_detections(

@@ -73,19 +73,18 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     profile = make_profile(args, state, folder)
     pictures = TrainingPictures(cfg, state, folder=folder, curves=curves) if cfg.TRAIN.VIS_PERIOD else None
     try:
-        with loader.watched():
-            return _train(
-                cfg,
-                args,
-                state,
-                report.watch(loader, batches_per_step=args.iter_size),
-                stop=stop,
-                snapshots=snapshots,
-                evaluation=evaluation,
-                observers=[hook for hook in (pictures, profile) if hook is not None],
-                writers=make_writers(cfg, args, folder, curves, start_step=start.step),
-                on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
-            )
+        return _train(
+            cfg,
+            args,
+            state,
+            report.watch(loader, batches_per_step=args.iter_size),
+            stop=stop,
+            snapshots=snapshots,
+            evaluation=evaluation,
+            observers=[hook for hook in (pictures, profile) if hook is not None],
+            writers=make_writers(cfg, args, folder, curves, start_step=start.step),
+            on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
+        )
     finally:
         if profile is not None:
             profile.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -60,9 +61,7 @@ class PictureLoader(DataLoader[Any]):
         self._workers: list[BaseProcess] = []
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        others = active_children()
-        batches = super().__iter__()
-        self._workers += [process for process in active_children() if process not in others]
+        batches = self._start()
         while True:
             with watch_workers(self._workers, self._seconds):
                 batch = next(batches, None)
@@ -72,9 +71,18 @@ class PictureLoader(DataLoader[Any]):
                 raise UserError(str(batch))
             yield batch
 
-    def watched(self) -> AbstractContextManager[None]:
-        """Context of what is done with the batches: a worker that dies meanwhile interrupts it with a LoaderError."""
-        return watch_workers(self._workers)
+    def _start(self) -> Iterator[Any]:
+        """torch's iterator, and its workers in ``_workers``.
+
+        torch would raise when a worker dies, wherever the main process is: amid an update or a checkpoint. It is enough
+        to notice it at the next batch.
+        """
+        others, handler = active_children(), signal.getsignal(signal.SIGCHLD)
+        batches = super().__iter__()
+        self._workers += [process for process in active_children() if process not in others]
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, handler)
+        return batches
 
 
 def start_worker(worker_id: int) -> None:

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from fpt.utils.errors import LoaderError
@@ -20,6 +21,7 @@ _STDERR = 2
 _STACKS_SIGNAL = getattr(signal, "SIGUSR2", None)
 _SECONDS_TO_ANSWER = 0.5
 _SECONDS_TO_LEAVE = 10.0
+_SECONDS_BETWEEN_LOOKS = 1.0
 _CAUSES = {
     "SIGKILL": "most likely memory ran out: use fewer workers (DATA_LOADER.NUM_THREADS, --nw) or smaller pictures",
     "SIGBUS": "most likely shared memory (/dev/shm) ran out, or a file was cut while it was read",
@@ -35,57 +37,67 @@ def answer_with_stacks() -> None:
 
 @contextlib.contextmanager
 def watch_workers(workers: Sequence[BaseProcess], timeout: float = 0.0) -> Iterator[None]:
-    """Context that is left with an error when a worker dies, or after `timeout` seconds (0 = never).
+    """Context of waiting for a batch: it is left with an error when a worker dies or after `timeout` seconds.
 
-    The stacks of all processes are written to standard error then, and the workers are killed. Where that doesn't help
-    either, or without workers, the process ends itself with status 1: there is no other way out of a call of the system
-    that doesn't return. torch's own time limit doesn't hold while it fetches a batch from a worker that has stopped.
+    The stacks of all processes are written to standard error then, and the workers are killed. Where the wait goes on
+    even so, or without workers, the process ends itself with status 1: there is no other way out of a call of the
+    system that doesn't return. torch alone waits for ever when a worker stops amid a batch.
+
+    Args:
+        workers: the processes that make batches.
+        timeout: seconds; 0 = any time, and only torch looks for dead workers.
 
     Raises:
-        LoaderError: instead of what a dead or killed worker makes torch raise; other errors pass.
+        LoaderError: instead of what a dead worker makes torch raise; other errors pass.
     """
     alarm = _Alarm(workers, timeout)
     if timeout:
         alarm.start()
     try:
         yield
-    except LoaderError:
-        raise
-    except Exception as error:
-        if alarm.has_rung:
-            raise LoaderError(_stalled(timeout)) from error
-        dead = [worker for worker in workers if worker.exitcode]
-        if not dead or not isinstance(error, (RuntimeError, OSError, EOFError)):
+    except (RuntimeError, OSError, EOFError) as error:
+        alarm.is_left.set()
+        reason = alarm.reason or _obituaries(workers)
+        if not reason:
             raise
-        _show_stacks(workers)
+        if not alarm.reason:
+            _show_stacks(workers)
         _kill(workers)
-        raise LoaderError("; ".join(_obituary(worker) for worker in dead)) from error
+        raise LoaderError(reason) from error
     finally:
         alarm.is_left.set()
-    if alarm.has_rung:
-        raise LoaderError(_stalled(timeout))
+    if alarm.reason:
+        raise LoaderError(alarm.reason)
 
 
 class _Alarm(threading.Thread):
-    """Rings after `timeout` seconds unless the context is left before."""
+    """Rings after `timeout` seconds, or when a worker has died and torch hasn't noticed; `reason` says why it did."""
 
     def __init__(self, workers: Sequence[BaseProcess], timeout: float) -> None:
         super().__init__(name="watchdog", daemon=True)
         self.workers = workers
         self.timeout = timeout
         self.is_left = threading.Event()
-        self.has_rung = False
+        self.reason = ""
 
     def run(self) -> None:
-        if self.is_left.wait(self.timeout):
+        end = time.monotonic() + self.timeout
+        while (remaining := end - time.monotonic()) > 0 and not self._has_death():
+            if self.is_left.wait(min(remaining, _SECONDS_BETWEEN_LOOKS)):
+                return
+        if remaining > 0 and self.is_left.wait(_SECONDS_TO_LEAVE):
             return
-        self.has_rung = True
+        self.reason = _obituaries(self.workers) if remaining > 0 else _stalled(self.timeout)
         _show_stacks(self.workers)
         for worker in self.workers:
             worker.kill()
         if not self.workers or not self.is_left.wait(_SECONDS_TO_LEAVE):
-            logger.error("%s", _stalled(self.timeout))
+            logger.error("%s", self.reason)
             os._exit(1)
+
+    def _has_death(self) -> bool:
+        """Whether a worker has died; unlike ``exitcode`` it may be asked beside the main thread."""
+        return bool(wait([worker.sentinel for worker in self.workers], timeout=0))
 
 
 def _stalled(timeout: float) -> str:
@@ -95,32 +107,33 @@ def _stalled(timeout: float) -> str:
     )
 
 
-def _obituary(worker: BaseProcess) -> str:
-    status = worker.exitcode or 0
+def _obituaries(workers: Sequence[BaseProcess]) -> str:
+    """How the workers that have died did; empty while all live."""
+    return "; ".join(_obituary(worker.pid, worker.exitcode) for worker in workers if worker.exitcode is not None)
+
+
+def _obituary(process_id: int | None, status: int) -> str:
     if status >= 0:
-        return f"loader worker {worker.pid} ended with status {status}"
+        return f"loader worker {process_id} ended with status {status}"
     name = {item.value: item.name for item in signal.Signals}.get(-status, f"signal {-status}")
     cause = f": {_CAUSES[name]}" if name in _CAUSES else ""
-    return f"loader worker {worker.pid} was killed by {name}{cause}"
+    return f"loader worker {process_id} was killed by {name}{cause}"
 
 
 def _show_stacks(workers: Sequence[BaseProcess]) -> None:
     os.write(_STDERR, b"stacks of the main process:\n")
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
     for worker in workers:
-        if _STACKS_SIGNAL is not None and worker.pid is not None and worker.is_alive():
-            os.write(_STDERR, f"stacks of loader worker {worker.pid} (none if it is stopped):\n".encode())
+        if _STACKS_SIGNAL is None or worker.pid is None:
+            continue
+        os.write(_STDERR, f"stacks of loader worker {worker.pid} (none if it is stopped or dead):\n".encode())
+        with contextlib.suppress(ProcessLookupError):
             os.kill(worker.pid, _STACKS_SIGNAL)
             time.sleep(_SECONDS_TO_ANSWER)
 
 
 def _kill(workers: Sequence[BaseProcess]) -> None:
-    """Kill the workers; torch's handler of SIGCHLD, which would raise once more for each, is set aside meanwhile."""
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_main_thread else None
     for worker in workers:
         worker.kill()
     for worker in workers:
         worker.join(_SECONDS_TO_ANSWER)
-    if is_main_thread:
-        signal.signal(signal.SIGCHLD, previous)

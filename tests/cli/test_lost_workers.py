@@ -9,11 +9,18 @@ import time
 from collections.abc import Callable
 
 import pytest
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli import test as evaluate
 from fpt.cli import train
 from fpt.dataloaders.coco import CocoDataset
+
+
+@pytest.fixture(autouse=True)
+def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch looks for dead workers each 0.2 seconds instead of each 5."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
 
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, number: int, fail: Callable[[], None]) -> None:
@@ -35,7 +42,9 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize(
+    "kind", ["killed", pytest.param("hangs", marks=pytest.mark.slow), pytest.param("stopped", marks=pytest.mark.slow)]
+)
 def test_training_ends_and_goes_on(
     tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -51,7 +60,7 @@ def test_training_ends_and_goes_on(
     assert message in error.splitlines()[-1]
     checkpoints = [load_checkpoint(path) for path in (run / "ckpt").glob("*.pth")]
     assert len(checkpoints) == 1
-    assert 1 <= checkpoints[0].step <= 3  # a killed worker interrupts the step, though batches are ready
+    assert 1 <= checkpoints[0].step <= 3  # ready batches are lost with a worker that is killed or stopped
     assert not list((run / "ckpt").glob(".*"))
     assert train.main(tiny.arguments("--output_dir", run, "--resume", "--set", "SOLVER.MAX_ITER", "4")) == 0
 
