@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from fpt.core.config import load_cfg
+from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset
 from fpt.dataloaders.catalog import dataset_names
 from fpt.dataloaders.coco import CocoDataset
-from fpt.dataloaders.image_io import read_image
 from fpt.utils.errors import UserError
 
 
@@ -19,29 +19,43 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg", help="yaml file; its data sets are checked unless --dataset names others")
     parser.add_argument("--dataset", help="a name as train_net_step takes it")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options over the yaml file")
-    parser.add_argument("--read_pictures", action="store_true", help="decode every picture too")
+    parser.add_argument("--read_pictures", action="store_true", help="load every picture and mask too")
     return parser.parse_args()
 
 
 def check_pictures(dataset: CocoDataset) -> int:
-    """Decode every picture; print and count those that fail."""
+    """Load every picture and its masks as training does; print and count what fails."""
     num_failures = 0
     for index in range(len(dataset)):
         try:
-            read_image(dataset.image_path(index), dataset.size_hw(index))
+            masks = dataset[index]["target"].get("masks")
         except UserError as error:
             print(f"  ERROR {error}")
+            num_failures += 1
+            continue
+        num_empty = 0 if masks is None else int((masks.flatten(1).amax(dim=1) == 0).sum())
+        if num_empty:
+            print(f"  note  {dataset.image_path(index)}: {num_empty} x masks that cover nothing of their box")
             num_failures += 1
     return num_failures
 
 
-def check(name: str, dataset: CocoDataset, *, reads_pictures: bool) -> bool:
-    """Print what a data set holds and what is wrong; whether anything is."""
+def check(cfg: CfgNode, name: str, *, reads_pictures: bool) -> bool:
+    """Print what a data set holds and what is wrong; whether anything is.
+
+    Raises:
+        UserError: the data set cannot be used at all; the message holds the whole report.
+    """
+    dataset = build_dataset(cfg, name, is_train=True, with_masks=False)
     masks = "masks" if dataset.has_masks else "boxes only"
     print(f"data set {name}: {len(dataset.class_names)} classes ({', '.join(dataset.class_names)}), {masks}")
     print(dataset.report.text())
-    num_failures = check_pictures(dataset) if reads_pictures else 0
-    return bool(dataset.report.findings) or num_failures > 0
+    if not dataset.num_objects:
+        print("  ERROR there is no annotated object: it can be evaluated on, not trained on")
+    num_failures = 0
+    if reads_pictures:
+        num_failures = check_pictures(build_dataset(cfg, name, is_train=True, with_masks=dataset.has_masks))
+    return bool(dataset.report.findings) or not dataset.num_objects or num_failures > 0
 
 
 def main() -> int:
@@ -61,12 +75,10 @@ def main() -> int:
         return 2
     for name in ordered:
         try:
-            dataset = build_dataset(cfg, name, is_train=False, with_masks=False)
+            is_faulty |= check(cfg, name, reads_pictures=args.read_pictures)
         except UserError as error:
             print(error)
             is_faulty = True
-            continue
-        is_faulty |= check(name, dataset, reads_pictures=args.read_pictures)
     return int(is_faulty)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 MAGIC = b"FPTCACHE"
-VERSION = 1
-"""Raise it when the meaning of any array changes; caches of another version are rebuilt."""
+VERSION = 2
+"""Raise it when the meaning of any array or what the report finds changes; caches of another version are rebuilt."""
 ALIGNMENT = 64
 _START = struct.Struct("<8sIIQ")  # magic, version, checksum and length of the header
 _BLOCK = 1 << 16

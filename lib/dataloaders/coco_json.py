@@ -241,6 +241,7 @@ def _pack(
     is_valid = np.isfinite(boxes).all(axis=1)
     order = np.flatnonzero(is_valid)[np.argsort(image_of[is_valid], kind="stable")]
     image_of, kept, boxes = image_of[order], kept[order], boxes[order]
+    _report_twins(image_of, places["category_id"][kept], boxes, ids[kept], report)
     chosen = [entries[i] for i in kept.tolist()]
     file_names = [name.encode() for name in images["names"]]
     return PackedAnnotations(
@@ -256,6 +257,17 @@ def _pack(
         areas=_read_areas(chosen, boxes),
         **pack_shapes(chosen, images["sizes_hw"][image_of], report),
     )
+
+
+def _report_twins(
+    image_of: np.ndarray, classes: np.ndarray, boxes: np.ndarray, ids: np.ndarray, report: DatasetReport
+) -> None:
+    """Objects that stand there twice, by picture, class and box."""
+    keys = np.column_stack((image_of, classes, boxes))
+    order = np.lexsort(keys.T)
+    is_twin = (keys[order][1:] == keys[order][:-1]).all(axis=1)
+    twins = [f"annotations {ids[order[i]]} and {ids[order[i + 1]]}" for i in np.flatnonzero(is_twin).tolist()]
+    report.add_all("objects that stand there twice (same picture, class and box)", "kept; remove one", twins)
 
 
 def _read_areas(entries: list[dict[str, Any]], boxes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fpt.dataloaders.report import DatasetReport
-from fpt.structures.masks import compress_rle
+from fpt.structures.masks import compress_rle, has_usable_numbers
 
 _REGION = "the box stays; where masks are trained it becomes a region that is ignored"
 
@@ -82,11 +82,10 @@ class _ShapePacker:
             return False
         num_numbers = len(self._points) - start
         if num_numbers >= 6 and num_numbers % 2 == 0:
-            total = sum(part)
-            if total - total == 0:  # neither NaN nor infinite
+            if has_usable_numbers(part):
                 self._num_points.append(num_numbers // 2)
                 return True
-            self._report.add("polygons with NaN or infinite numbers", "dropped", name)
+            self._report.add("polygons with NaN, infinite or huge numbers", "dropped", name)
         else:
             self._report.add(
                 "polygons with an odd count of numbers or less than 3 points", "dropped", f"{name} has {num_numbers}"

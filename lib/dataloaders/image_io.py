@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import stat
+import struct
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from fpt.utils.errors import UserError
+
+MAX_PIXELS = 2**27
+"""Pictures of more pixels aren't decoded: it takes six bytes each, whatever the size of the file."""
 
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -19,7 +27,7 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
 
     The EXIF orientation is applied, unless only the unrotated picture has the expected size (some annotations were
     made on unrotated pixels). Grey and palette pictures become RGB, alpha is dropped, CMYK follows Adobe's convention,
-    16 bits are scaled to 8.
+    16 bits are scaled to 8. Of several frames (GIF, WebP, APNG, TIFF) the first is taken.
 
     Args:
         path: file in any format that OpenCV reads.
@@ -29,17 +37,22 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
         uint8 [H, W, 3], contiguous.
 
     Raises:
-        UserError: the file is missing, empty, truncated, no picture, or of another size than expected.
+        UserError: the file is missing, empty, truncated, no picture, of over MAX_PIXELS, or of another size than
+            expected.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        is_special = not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode)
+        data = b"" if is_special else path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if is_special:
+        raise UserError(f"{path}: no file but a pipe or a device")
     if not data:
         raise UserError(f"{path}: the file is empty")
     if is_truncated(data):
         raise UserError(f"{path}: the picture is truncated (its end is missing after {len(data)} bytes)")
+    _check_number_of_pixels(path, data)
     image = _decode(path, data, ignore_orientation=False)
     if expected_size_hw is None or image.shape[:2] == tuple(expected_size_hw):
         return image
@@ -77,6 +90,23 @@ def _scan_start(data: bytes) -> int:
             continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return len(data)
+
+
+def _check_number_of_pixels(path: Path, data: bytes) -> None:
+    """Raise UserError for a picture of over MAX_PIXELS, by its header; formats that Pillow doesn't know pass."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            width, height = Image.open(io.BytesIO(data)).size
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: too large a picture: {error}") from None
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
+        return
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{path}: too large a picture: {width} x {height} (width x height) are more than {MAX_PIXELS} pixels; "
+            "scale it down or cut it into pieces"
+        )
 
 
 def _decode(path: Path, data: bytes, *, ignore_orientation: bool) -> np.ndarray:

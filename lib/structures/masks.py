@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+MAX_COORDINATE = 2.0**20
+"""Polygons that reach further out, in pixels, are damage: COCO's drawing walks along their edges, or crashes."""
+_FRAME_REACH = 100
+"""Parts of a polygon that lie so many box sides outside of its box are moved nearer: they cost time, unseen."""
+
 
 def rasterize_polygons(polygons: Sequence[np.ndarray], box_xyxy: np.ndarray, size: int) -> np.ndarray:
     """Draw the union of polygons in the frame of a box.
@@ -33,7 +38,8 @@ def rasterize_polygons(polygons: Sequence[np.ndarray], box_xyxy: np.ndarray, siz
         return np.zeros((size, size), np.uint8)
     scale = np.array([size / (x2 - x1), size / (y2 - y1)])
     origin = np.array([x1, y1])
-    framed = [((np.asarray(points, np.float64) - origin) * scale).ravel() for points in polygons]
+    reach = _FRAME_REACH * size
+    framed = [((np.asarray(points, np.float64) - origin) * scale).clip(-reach, reach).ravel() for points in polygons]
     runs = coco_mask.frPyObjects(framed, size, size)
     return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(runs)))
 
@@ -106,10 +112,18 @@ def usable_segmentation(segmentation: Any, size_hw: Sequence[int]) -> list[list[
 
 
 def _is_polygon(part: Any) -> bool:
-    if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
-        return False
-    total = sum(part)
-    return bool(total - total == 0)  # neither NaN nor infinite
+    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 and has_usable_numbers(part)
+
+
+def has_usable_numbers(points: Sequence[float]) -> bool:
+    """Whether the numbers of a polygon are finite and at most MAX_COORDINATE either way.
+
+    Raises:
+        TypeError: some are no numbers.
+    """
+    total = sum(points)
+    is_finite = bool(total - total == 0)  # neither NaN nor infinite
+    return is_finite and max(points) <= MAX_COORDINATE and min(points) >= -MAX_COORDINATE
 
 
 def _decode_counts(counts: bytes) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,10 @@ import numpy as np
 import pytest
 
 from fpt.cli import train
+from fpt.core.config import load_cfg
+from fpt.dataloaders.build import build_train_loader
+from fpt.dataloaders.collate import Batch
+from fpt.engine.bad_samples import BadSampleReport
 
 SIZE = 64
 RECTANGLES = {1: [(4, 6, 30, 28, 1), (34, 34, 26, 24, 2)], 2: [(30, 4, 28, 30, 1), (6, 36, 24, 22, 2)]}
@@ -79,6 +86,20 @@ class Tiny:
         """What the training of the `trained` fixture left."""
         return self.folder / "run" / "ckpt" / "model_step2.pth"
 
+    def change(self, change: Callable[[dict], object]) -> None:
+        """Change the content of the annotation file."""
+        content = json.loads((self.folder / "tiny.json").read_text())
+        change(content)
+        (self.folder / "tiny.json").write_text(json.dumps(content))
+
+    def load(self) -> tuple[list[Batch], list[dict]]:
+        """The batches of two epochs as training gets them, and the report of bad samples."""
+        loader = build_train_loader(load_cfg(self.cfg), batch_size=2, num_workers=0)
+        path = self.folder / "bad_samples.jsonl"
+        batches = list(itertools.islice(BadSampleReport(path, loader.dataset).watch(loader), 2))
+        lines = path.read_text().splitlines() if path.exists() else []
+        return batches, [json.loads(line) for line in lines]
+
     def arguments(self, *more: str | Path) -> list[str]:
         """``--cfg`` and the other arguments, as strings."""
         return ["--cfg", str(self.cfg), *(str(argument) for argument in more)]
@@ -108,3 +129,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
     assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", "--disp_interval", "1")) == 0
     return tiny
+
+
+@pytest.fixture
+def check_dataset(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
+    """Runs tools/check_dataset.py on a folder of this kind: ``(tiny) -> (exit status, what it prints)``."""
+    spec = importlib.util.spec_from_file_location("check_dataset", root / "tools" / "check_dataset.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def check(tiny: Tiny) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *tiny.arguments("--read_pictures")])
+        capsys.readouterr()
+        status = tool.main()
+        shown = capsys.readouterr()
+        return status, shown.out + shown.err
+
+    return check

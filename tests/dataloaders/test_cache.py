@@ -180,7 +180,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_pickle_carries_no_arrays(coco_folder):
     dataset = coco_folder.open(with_masks=True)
     for k in range(2, 500):
-        coco_folder.annotations.append({**coco_folder.annotations[0], "id": 100 + k})
+        coco_folder.annotations.append({**coco_folder.annotations[0], "id": 100 + k, "bbox": [4, 6, 10, 1 + k / 50]})
     larger = coco_folder.open(with_masks=True)
     assert len(pickle.dumps(larger)) < len(pickle.dumps(dataset)) + 100
     copy = pickle.loads(pickle.dumps(larger))

@@ -1,0 +1,78 @@
+"""Wrong configurations end the training with status 2 and a message, before a folder is made.
+
+docs/bad_inputs.md lists them.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fpt.cli import train
+
+OPTIONS = {
+    "unknown option": (["SOLVER.BASE_RL", "1"], "SOLVER.BASE_RL is unknown; the nearest known key is SOLVER.BASE_LR"),
+    "value of a wrong type": (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER is 'many', but a whole number is due"),
+    "value out of range": (["TEST.NMS", "1.5"], "TEST.NMS is 1.5, but must be at most 1"),
+    "value that is none of the legal ones": (["SOLVER.TYPE", "Lion"], "must be one of 'SGD', 'Adam', 'AdamW'"),
+    "infinite number": (["SOLVER.BASE_LR", "1e999"], "a finite number is due"),
+    "options that contradict each other": (["FPN.ROI_MIN_LEVEL", "5", "FPN.ROI_MAX_LEVEL", "3"], "must not be above"),
+    "steps that do not rise": (["SOLVER.STEPS", "(20, 10)"], "must rise from each to the next"),
+    "option without a value": (["SOLVER.BASE_LR"], "takes pairs"),
+    "unknown data set": (["TRAIN.DATASETS", "tiny_trian"], "unknown data set 'tiny_trian'; did you mean"),
+    "no data set": (["TRAIN.DATASETS", "()"], "TRAIN.DATASETS names no data set"),
+    "data set declared by half": (["DATASETS.x.IMAGE_DIR", "a"], "DATASETS.x.ANN_FILE is missing"),
+    "missing annotation file": (["DATASETS.tiny_train.ANN_FILE", "no.json"], "'no.json' does not exist; looked at"),
+    "missing picture folder": (["DATASETS.tiny_train.IMAGE_DIR", "no"], "'no' does not exist; looked at"),
+    "missing weights": (
+        ["RESNETS.IMAGENET_PRETRAINED_WEIGHTS", "no.pth", "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS", "True"],
+        "does not exist; looked at no.pth",
+    ),
+    "unknown body": (["MODEL.CONV_BODY", "FPN.ResNet51_conv5_body"], "FPN.ResNet51_conv5_body"),
+}
+
+
+def _assert_refused(tiny, capsys: pytest.CaptureFixture[str], message: str, *more: str) -> None:
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", *more)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tiny.folder / "run").exists()
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_option(tiny, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    pairs, message = OPTIONS[case]
+    _assert_refused(tiny, capsys, message, "--set", *pairs)
+
+
+FILES = {
+    "broken yaml": (b"MODEL: {CONV_BODY: [\n", "is not valid yaml"),
+    "yaml that holds a list": (b"- 1\n- 2\n", "must hold KEY: VALUE pairs, but it holds a list"),
+    "yaml that is no text": (b"\xff\xfe\x00\x01\x80", "tiny.yaml"),
+    "yaml with code in it": (b"MODEL: !!python/object/apply:os.system ['touch hacked']\n", "is not valid yaml"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_file(tiny, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    content, message = FILES[case]
+    tiny.cfg.write_bytes(content)
+    _assert_refused(tiny, capsys, message)
+
+
+def test_missing_file(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.cfg.unlink()
+    _assert_refused(tiny, capsys, "tiny.yaml does not exist; files with a similar name: ")
+
+
+def test_folder_instead_of_a_file(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.cfg.unlink()
+    tiny.cfg.mkdir()
+    _assert_refused(tiny, capsys, "tiny.yaml does not exist")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_device_that_is_absent(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    _assert_refused(tiny, capsys, "DEVICE", "--set", "DEVICE", "cuda")
