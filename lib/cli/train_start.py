@@ -15,7 +15,7 @@ from fpt.core.config_node import CfgNode
 from fpt.engine.resume import check_classes, restore_generators, restore_training
 from fpt.engine.state import TrainState
 from fpt.modeling.build import build_model, load_pretrained_body
-from fpt.parallel.processes import max_restarts, restart_count
+from fpt.parallel.processes import max_restarts, num_machines, restart_count
 from fpt.solver.build import build_optimizer, build_scaler
 from fpt.solver.moving_average import MovingAverage
 from fpt.utils.distributed import from_main, is_main, rank
@@ -82,12 +82,18 @@ def _read_start(args: argparse.Namespace, cfg: CfgNode, pictures_per_step: int) 
 def _is_resumed(args: argparse.Namespace) -> bool:
     """Whether a run goes on."""
     if args.output_dir is None:
-        if max_restarts() and not args.no_save:
-            raise UserError("torchrun --max-restarts needs --output_dir DIR, where a restart finds the checkpoints")
-        return bool(args.resume)
+        if args.resume == "auto" or (max_restarts() and not args.no_save):
+            raise UserError(
+                "--resume auto and torchrun --max-restarts need --output_dir DIR, where the checkpoints are"
+            )
+        return args.resume == "yes"
     has_checkpoints = bool(steps_in(args.output_dir / "ckpt"))
+    if args.resume == "auto":
+        return has_checkpoints
+    if max_restarts() and num_machines() > 1 and not args.no_save:
+        raise UserError("torchrun --max-restarts on several machines needs --resume auto")
     if args.resume or not has_checkpoints or args.no_save:
-        return bool(args.resume)
+        return args.resume == "yes"
     if restart_count():
         return True
     raise UserError(

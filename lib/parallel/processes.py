@@ -38,7 +38,7 @@ def process_group() -> Iterator[None]:
         raise UserError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set; use torchrun")
     has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo", timeout=TIMEOUT)
+        _join("cpu:gloo,cuda:nccl" if has_gpus else "gloo")
     except (dist.DistError, TimeoutError) as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise UserError(f"process {os.environ['RANK']} cannot reach the others by {address}: {error}") from error
@@ -46,6 +46,17 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """Find the other processes by a store, in which every restart has its own keys.
+
+    On a single machine torchrun keeps one store over all restarts; the addresses of processes that are gone are in it.
+    On several the counts of restarts differ; TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives every restart a store there.
+    """
+    store, number, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    own = dist.PrefixStore(f"restart{0 if num_machines() > 1 else restart_count()}", store)
+    dist.init_process_group(backend, store=own, rank=number, world_size=count, timeout=TIMEOUT)
 
 
 def use_own_gpu() -> None:
@@ -73,8 +84,13 @@ def distribute(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model, find_unused_parameters=True, gradient_as_bucket_view=True)
 
 
+def num_machines() -> int:
+    """Machines of this training, as torchrun counts them."""
+    return int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+
+
 def restart_count() -> int:
-    """How often torchrun has restarted this training after a process was lost."""
+    """How often torchrun has restarted this training on this machine, after a process was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 

@@ -242,6 +242,16 @@ def test_new_run_does_not_write_among_the_checkpoints_of_another(trained, capsys
     assert "holds checkpoints of an earlier run; give --resume" in capsys.readouterr().err
 
 
+def test_resume_auto_starts_or_goes_on(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--resume", "auto", "--output_dir", tiny.folder / "run", "--set", "SOLVER.MAX_ITER")
+    assert train.main(tiny.arguments(*arguments, "1")) == 0
+    assert "resumed from" not in capsys.readouterr().out
+    assert train.main(tiny.arguments(*arguments, "2")) == 0
+    assert "model_step1.pth at step 1" in capsys.readouterr().out
+    assert train.main(tiny.arguments("--resume", "auto")) == 2
+    assert "--resume auto and torchrun --max-restarts need --output_dir DIR" in capsys.readouterr().err
+
+
 def test_resume_alone_finds_the_newest_run(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny.folder)
     assert train.main(tiny.arguments("--set", "SOLVER.MAX_ITER", "1")) == 0

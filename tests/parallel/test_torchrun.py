@@ -1,0 +1,134 @@
+"""Whole trainings under torchrun: what they write, and how they come through the loss of a process or a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fpt.checkpoint.checkpoint import load_checkpoint
+from fpt.checkpoint.store import load_newest
+from fpt.cli import test as evaluate
+from fpt.dataloaders.shapes import generate_shapes
+
+STEPS = 5
+YAML = """\
+MODEL: {CONV_BODY: FPN.ResNet18_conv5_body_fpt, FPT: {NORM: SyncBN}}
+DATASETS:
+  train: {IMAGE_DIR: shapes/images/train, ANN_FILE: shapes/annotations/train.json}
+  val: {IMAGE_DIR: shapes/images/val, ANN_FILE: shapes/annotations/val.json}
+RESNETS: {USE_GN: True, STRIDE_1X1: False, FREEZE_AT: 0, BASE_CHANNELS: 16}
+GROUP_NORM: {NUM_GROUPS: 8}
+FPN: {DIM: 16, USE_GN: True, RPN_ANCHOR_START_SIZE: 8}
+SOLVER: {TYPE: AdamW, BASE_LR: 0.001, WARM_UP_ITERS: 0, EMA_DECAY: 0.9, CLIP_GRAD_NORM: 10.0}
+FAST_RCNN: {MLP_HEAD_DIM: 32}
+TRAIN: {DATASETS: [train], SCALES: [64], MAX_SIZE: 96, IMS_PER_BATCH: 2, BATCH_SIZE_PER_IM: 16, SNAPSHOT_ITERS: 1,
+  RPN_STRADDLE_THRESH: -1, RPN_PRE_NMS_TOP_N: 100, RPN_POST_NMS_TOP_N: 50}
+TEST: {DATASETS: [val], SCALE: 64, MAX_SIZE: 96, NMS: 0.5, RPN_PRE_NMS_TOP_N: 100, RPN_POST_NMS_TOP_N: 50}
+DATA_LOADER: {NUM_THREADS: 0}
+DEVICE: cpu
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data and its yaml file."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    generate_shapes(folder / "shapes", num_train=6, num_val=3, size=64)
+    (folder / "tiny.yaml").write_text(YAML)
+    return folder
+
+
+def options(folder: Path, run: Path) -> list[str]:
+    fixed = ["--disp_interval", "2", "--iter_size", "2", "--bs", "2"]
+    settings = ["SOLVER.MAX_ITER", str(STEPS), "TRAIN.EVAL_PERIOD", str(STEPS)]
+    return ["--cfg", str(folder / "tiny.yaml"), "--output_dir", str(run), *fixed, "--set", *settings]
+
+
+def torchrun(
+    folder: Path, run: Path, *more: str, what: str = "none", step: int = 0, max_restarts: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """A training of two processes, at most a minute and a half long."""
+    launch = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    launch += ["--max-restarts", str(max_restarts), "--monitor-interval", "0.1"]
+    script = [str(Path(__file__).with_name("rank_with_trouble.py")), what, str(step)]
+    command = [sys.executable, "-m", "torch.distributed.run", *launch, *script, *more, *options(folder, run)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=90)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    """The run folder of an unbroken training of two processes."""
+    done = torchrun(folder, folder / "whole")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "whole"
+
+
+def last_weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = load_checkpoint(run / "ckpt" / f"model_step{STEPS}.pth")
+    return {**checkpoint.model, **{f"average of {name}": value for name, value in checkpoint.average.items()}}
+
+
+def assert_same_end(run: Path, whole: Path) -> None:
+    ours, theirs = last_weights(run), last_weights(whole)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    names = ("step", "lr", "loss", "gradient_norm")
+    lines = [
+        [[json.loads(line)[name] for name in names] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (run, whole)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_one_process_writes_and_all_detect(whole: Path, folder: Path, tmp_path: Path) -> None:
+    files = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file())
+    steps = [f"ckpt/model_step{step}.pth" for step in range(1, STEPS + 1)]
+    results = ["eval/val/bbox.json", "eval/val/metrics.json"]
+    others = ["config.yaml", "environment.json", "eval.jsonl", "log.txt", "metrics.jsonl"]
+    assert files == sorted([*steps, "ckpt/manifest.json", "ckpt/model_best.pth", *results, *others])
+    assert len(load_checkpoint(whole / steps[-1]).rng) == 2
+    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 4, 5]
+    arguments = ["--cfg", str(folder / "tiny.yaml"), "--load_ckpt", str(whole / steps[-1])]
+    assert evaluate.main([*arguments, "--output_dir", str(tmp_path)]) == 0
+    alone, together = (json.loads((path / "bbox.json").read_text()) for path in (tmp_path, whole / "eval" / "val"))
+    key = ("image_id", "category_id")
+    assert [[item[name] for name in key] for item in alone] == [[item[name] for name in key] for item in together]
+    scores = [torch.tensor([item["score"] for item in items]) for items in (alone, together)]
+    torch.testing.assert_close(*scores, atol=1e-5, rtol=0)
+
+
+def test_killed_process_is_started_again_and_the_run_ends_as_the_unbroken_one(
+    folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    done = torchrun(folder, tmp_path, what="kill", step=3, max_restarts=1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "resumed from" in done.stdout
+    assert_same_end(tmp_path, whole)
+
+
+def test_signal_to_torchrun_stops_all_after_the_same_step_and_a_resume_ends_as_the_unbroken_run(
+    folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    stopped = torchrun(folder, tmp_path, what="stop", step=2)
+    assert stopped.returncode != 0
+    assert "stopped by signal 15 after step" in stopped.stdout
+    assert len(load_newest(tmp_path)[1].rng) == 2
+    resumed = torchrun(folder, tmp_path, "--resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_same_end(tmp_path, whole)
+
+
+def test_failure_of_one_process_ends_all_with_its_message(folder: Path, tmp_path: Path) -> None:
+    done: Any = torchrun(folder, tmp_path, what="fail", step=3)
+    assert done.returncode != 0
+    assert "process 1 has had enough" in done.stderr
+    assert load_newest(tmp_path)[1].step in (2, 3)
