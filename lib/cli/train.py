@@ -56,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="yes",
         choices=("yes", "auto"),
-        help="go on with step, optimizer and data of --load_ckpt, or of the newest checkpoint in --output_dir or of the "
-        "newest run; auto: if --output_dir holds one, else start",
+        help="go on with step, optimizer and data of --load_ckpt, or of the newest checkpoint in --output_dir or of "
+        "the newest run; auto: if --output_dir holds one, else start",
     )
     parser.add_argument("--no_save", action="store_true", help="write no checkpoint")
     parser.add_argument("--use_tfboard", action="store_true", help="curves for TensorBoard in <run>/tensorboard")
