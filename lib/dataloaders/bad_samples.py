@@ -39,7 +39,7 @@ def allowed_bad(share: float, num_pictures: int) -> int:
 class ReplacingPictures(ConcatPictures):
     """Data sets for training: where a picture cannot be loaded another one, drawn from the sample's seed, is taken.
 
-    So the sample is a function of its key and of the files, whatever the number of workers; the next ones don't notice.
+    So a sample is a function of its key and of the files alone, whatever the number of workers.
 
     Args:
         datasets: one or more with the same class names in the same order.

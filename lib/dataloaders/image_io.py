@@ -42,8 +42,9 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
     """
     path = Path(path)
     try:
-        is_special = not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode)
-        data = b"" if is_special else path.read_bytes()
+        mode = path.stat().st_mode
+        is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        data = b"" if is_special else path.read_bytes()  # a pipe would never end
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     if is_special:

@@ -80,7 +80,7 @@ class PictureLoader(DataLoader[Any]):
         others, handler = active_children(), signal.getsignal(signal.SIGCHLD)
         batches = super().__iter__()
         self._workers += [process for process in active_children() if process not in others]
-        if threading.current_thread() is threading.main_thread():
+        if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, handler)
         return batches
 

@@ -18,7 +18,6 @@ from fpt.utils.errors import LoaderError
 logger = logging.getLogger(__name__)
 
 _STDERR = 2
-_STACKS_SIGNAL = getattr(signal, "SIGUSR2", None)
 _SECONDS_TO_ANSWER = 0.5
 _SECONDS_TO_LEAVE = 10.0
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -31,8 +30,7 @@ _CAUSES = {
 
 def answer_with_stacks() -> None:
     """Make this process, a worker, write the stacks of its threads to standard error when the main process asks."""
-    if _STACKS_SIGNAL is not None:
-        faulthandler.register(_STACKS_SIGNAL, file=_STDERR, all_threads=True)
+    faulthandler.register(signal.SIGUSR2, file=_STDERR, all_threads=True)
 
 
 @contextlib.contextmanager
@@ -124,11 +122,11 @@ def _show_stacks(workers: Sequence[BaseProcess]) -> None:
     os.write(_STDERR, b"stacks of the main process:\n")
     faulthandler.dump_traceback(file=_STDERR, all_threads=True)
     for worker in workers:
-        if _STACKS_SIGNAL is None or worker.pid is None:
+        if worker.pid is None:
             continue
         os.write(_STDERR, f"stacks of loader worker {worker.pid} (none if it is stopped or dead):\n".encode())
         with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.pid, _STACKS_SIGNAL)
+            os.kill(worker.pid, signal.SIGUSR2)
             time.sleep(_SECONDS_TO_ANSWER)
 
 

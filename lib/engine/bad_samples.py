@@ -48,6 +48,7 @@ class BadSampleReport:
         Raises:
             UserError: there are too many, on all processes together.
         """
+        self._check()
         for number, batch in enumerate(batches):
             self._add(batch.bad_samples, step=self.start_step + number // batches_per_step + 1)
             yield batch
@@ -69,6 +70,9 @@ class BadSampleReport:
                 if _name(sample) not in self._known:
                     self._known.add(_name(sample))
                     self._list(sample, step)
+        self._check()
+
+    def _check(self) -> None:
         if len(self._known) > self.max_bad:
             raise UserError(
                 f"{len(self._known)} of {self.num_pictures} pictures cannot be loaded, more than the {self.max_bad} "

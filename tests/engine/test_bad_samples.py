@@ -72,6 +72,13 @@ def test_resumed_run_goes_on_counting(tmp_path: Path) -> None:
         list(report.watch([_batch(3)]))
 
 
+def test_lower_limit_counts_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    list(BadSampleReport(path, Pictures(3)).watch([_batch(1, 2)]))
+    with pytest.raises(UserError, match="2 of 10"):
+        next(BadSampleReport(path, Pictures(1), start_step=1).watch([_batch(1)]))
+
+
 def test_new_run_in_the_same_folder_starts_afresh(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     list(BadSampleReport(path, Pictures(3)).watch([_batch(1)]))
