@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,20 +110,6 @@ def run_inference(
         model.train(was_training)
     progress.finish(len(found))
     return found
-
-
-def iterate_pictures(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    *,
-    device: torch.device,
-    amp_dtype: torch.dtype | None = None,
-    mask_threshold: float = 0.5,
-) -> Iterator[Detections]:
-    """As run_inference, one picture after the other without a log; the model is put into evaluation mode."""
-    model.eval()
-    for batch in loader:
-        yield from detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
 
 
 class _Progress:

@@ -138,6 +138,16 @@ def test_profile_writes_a_trace_and_names_the_slowest_parts(tiny, capsys: pytest
     }
 
 
+@pytest.mark.slow
+def test_compiled_body_learns_the_same_and_its_checkpoints_load_either_way(trained, tmp_path: Path) -> None:
+    more = ("--disp_interval", "1", "--set", "MODEL.COMPILE", "True", "TRAIN.EVAL_PERIOD", "2")
+    assert train.main(trained.arguments("--output_dir", tmp_path / "a", *more)) == 0
+    for ours, theirs in zip(losses_of(tmp_path / "a"), losses_of(trained.folder / "run"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+    resumed = ("--resume", "--output_dir", tmp_path / "a", "--set", "SOLVER.MAX_ITER", "3")
+    assert train.main(trained.arguments(*resumed)) == 0
+
+
 def test_batch_size_adapts_the_schedule_and_says_so(tiny, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.folder / "run"
     more = ("--bs", "1", "--iter_size", "2", "--lr_decay_gamma", "0.5", "--nw", "0", "--no_save", "--o", "SGD")

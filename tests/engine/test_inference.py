@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
 from fpt.dataloaders.collate import Batch
-from fpt.engine.inference import iterate_pictures, run_inference, to_detections
+from fpt.engine.inference import run_inference, to_detections
 from fpt.structures.paste import decode_mask
 
 CPU = torch.device("cpu")
@@ -72,8 +71,3 @@ def test_every_picture_once_in_order_and_the_mode_comes_back() -> None:
     found = run_inference(model, make_loader([2, 1]), num_pictures=3, device=CPU, log_seconds=0.0)
     assert [picture.image_id for picture in found] == [0, 1, 2]
     assert model.training
-
-
-def test_pictures_one_by_one() -> None:
-    found = iterate_pictures(Fixed(), make_loader([2, 1]), device=CPU, amp_dtype=torch.bfloat16)
-    assert [picture.scores.tolist() for picture in found] == [[pytest.approx(0.75)]] * 3
