@@ -15,7 +15,7 @@ from fpt.cli.run_folder import new_run_folder, start_run_folder
 from fpt.cli.train_evaluation import make_evaluation, open_test_datasets
 from fpt.cli.train_pictures import TrainingPictures
 from fpt.cli.train_start import Start, build_training, read_start
-from fpt.cli.train_writers import make_curves, make_profile, make_writers
+from fpt.cli.train_writers import check_packages, make_curves, make_profile, make_writers
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.collate import Batch
@@ -48,6 +48,7 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     """
     batch_size = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
     _log_changes(changes, batch_size=batch_size, iter_size=args.iter_size, devices=_describe_devices(cfg))
+    check_packages(args)
     seed_everything(cfg.RNG_SEED)
     start = read_start(args, cfg, pictures_per_step=batch_size * args.iter_size)
     loader = build_train_loader(

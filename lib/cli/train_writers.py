@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fpt.core.config_node import CfgNode
-from fpt.engine.curves import CurveWriter, CurveWriters, MlflowWriter, TensorboardWriter, WandbWriter
+from fpt.engine.curves import CurveWriter, CurveWriters, MlflowWriter, TensorboardWriter, WandbWriter, optional_package
 from fpt.engine.profiling import StepProfile
 from fpt.engine.state import TrainState
 from fpt.engine.train_loop import Writer
@@ -14,6 +14,13 @@ from fpt.engine.writers import JsonlWriter, ProgressWriter
 from fpt.utils.distributed import is_main
 
 _WARM_UP_STEPS = 3
+
+
+def check_packages(args: argparse.Namespace) -> None:
+    """Raise UserError where ``--use_wandb`` or ``--use_mlflow`` asks for what is not installed."""
+    for name in ("wandb", "mlflow"):
+        if getattr(args, f"use_{name}"):
+            optional_package(name, option=f"--use_{name}")
 
 
 def make_curves(cfg: CfgNode, args: argparse.Namespace, folder: Path, *, start_step: int) -> CurveWriters:

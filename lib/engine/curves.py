@@ -17,6 +17,18 @@ from fpt.utils.errors import UserError
 from fpt.utils.files import write_text
 
 
+def optional_package(name: str, *, option: str) -> Any:
+    """The module `name`.
+
+    Raises:
+        UserError: it is not installed; `option`, which needs it, and the way to get it are named.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(f"{option} needs the package {name}: pip install {name}, or -e '.[{name}]'") from None
+
+
 class CurveWriter(Protocol):
     """Takes the values and pictures of a step."""
 
@@ -71,7 +83,7 @@ class WandbWriter:
     """
 
     def __init__(self, folder: Path, *, config: Mapping[str, Any], start_step: int = 0) -> None:
-        wandb = _import("wandb", option="--use_wandb")
+        wandb = optional_package("wandb", option="--use_wandb")
         self._image = wandb.Image
         name = _id_in(folder / "wandb_id", is_kept=start_step > 0)
         self._run = wandb.init(
@@ -107,7 +119,7 @@ class MlflowWriter:
     """
 
     def __init__(self, folder: Path, *, config: Mapping[str, Any], start_step: int = 0) -> None:
-        self._mlflow = _import("mlflow", option="--use_mlflow")
+        self._mlflow = optional_package("mlflow", option="--use_mlflow")
         if not self._mlflow.is_tracking_uri_set():
             self._mlflow.set_tracking_uri(f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}")
         self._mlflow.set_experiment("fpt")
@@ -174,12 +186,3 @@ def _id_in(file: Path, *, is_kept: bool) -> str:
     name = uuid.uuid4().hex[:12]
     write_text(file, name)
     return name
-
-
-def _import(name: str, *, option: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(
-            f"{option} needs the package {name}: pip install -e '.[{name}]' or pip install {name}"
-        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +252,15 @@ def test_diverged_training_ends_with_status_1(tiny, capsys: pytest.CaptureFixtur
 def test_new_run_does_not_write_among_the_checkpoints_of_another(trained, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(trained.arguments("--output_dir", trained.folder / "run")) == 2
     assert "holds checkpoints of an earlier run; give --resume" in capsys.readouterr().err
+
+
+def test_package_that_is_absent_is_named_before_anything_is_written(
+    tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert train.main(tiny.arguments("--use_mlflow", "--output_dir", tiny.folder / "run")) == 2
+    assert "--use_mlflow needs the package mlflow: pip install mlflow" in capsys.readouterr().err
+    assert not (tiny.folder / "run").exists()
 
 
 def test_resume_auto_starts_or_goes_on(tiny, capsys: pytest.CaptureFixture[str]) -> None:
