@@ -31,7 +31,6 @@ class Checkpoint:
         step: finished optimizer steps.
         pictures: training pictures consumed; the position in the data.
         optimizer: state dict of the optimizer, None when the training state is not kept.
-        rng: what `fpt.utils.seeding.get_rng_state` returns, for each process, or None.
         metrics: results of the evaluation at this step, when there was one.
         best: highest selection metric of the run so far, None before the first evaluation.
         average: moving average of the weights, by name as in `model`; None when it is off.
@@ -45,7 +44,6 @@ class Checkpoint:
     step: int
     pictures: int = 0
     optimizer: dict[str, Any] | None = None
-    rng: list[dict[str, Any]] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     best: float | None = None
     average: dict[str, torch.Tensor] | None = None
@@ -106,8 +104,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         checkpoint = Checkpoint(**{name: value for name, value in content.items() if name in names})
     except TypeError as error:
         raise UserError(f"{path} is incomplete: {error}") from error
-    if isinstance(checkpoint.rng, dict):  # of a single process, as it was written at first
-        checkpoint.rng = [checkpoint.rng]
     weights = checkpoint.model
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"{path} is damaged: its entry 'model' does not hold tensors by name")

@@ -161,6 +161,7 @@ def _loop_settings(cfg: CfgNode, args: argparse.Namespace) -> LoopSettings:
         device=torch.device(cfg.DEVICE),
         amp_dtype=amp_dtype(cfg),
         max_skipped=cfg.SOLVER.MAX_SKIPPED_STEPS,
+        seed=cfg.RNG_SEED,
     )
 
 

@@ -12,15 +12,14 @@ import torch
 from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights
 from fpt.checkpoint.store import load_newest, newest_run, steps_in
 from fpt.core.config_node import CfgNode
-from fpt.engine.resume import check_classes, restore_generators, restore_training
+from fpt.engine.resume import check_classes, restore_training
 from fpt.engine.state import TrainState
 from fpt.modeling.build import build_model, load_pretrained_body
 from fpt.parallel.processes import max_restarts, num_machines, restart_count
 from fpt.solver.build import build_optimizer, build_scaler
 from fpt.solver.moving_average import MovingAverage
-from fpt.utils.distributed import from_main, is_main, rank
+from fpt.utils.distributed import from_main
 from fpt.utils.errors import UserError
-from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -105,8 +104,6 @@ def _is_resumed(args: argparse.Namespace) -> bool:
 def build_training(cfg: CfgNode, class_names: tuple[str, ...], start: Start) -> TrainState:
     """Model on cfg.DEVICE, optimizer and what else a training changes, as `start` says.
 
-    The generators are set last: to what they were in the run that goes on, else apart for each process.
-
     Raises:
         UserError: the checkpoint does not fit the configuration or, when its run goes on, the data set.
     """
@@ -127,13 +124,10 @@ def build_training(cfg: CfgNode, class_names: tuple[str, ...], start: Start) -> 
         pictures=start.pictures,
         evaluated=start.step,
     )
-    if not is_main():
-        seed_everything(cfg.RNG_SEED, process=rank())
     if checkpoint is not None and start.is_resumed:
         source = start.source or ""
         check_classes(checkpoint, class_names, source=source, dataset=", ".join(cfg.TRAIN.DATASETS))
         restore_training(checkpoint, state, source=source)
-        restore_generators(checkpoint, source=source)
         _LOGGER.info("resumed from %s at step %d", source, start.step)
     return state
 

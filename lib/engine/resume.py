@@ -9,9 +9,7 @@ import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_weights
 from fpt.engine.state import TrainState
-from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
-from fpt.utils.seeding import set_rng_state
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -27,7 +25,7 @@ def check_classes(checkpoint: Checkpoint, class_names: tuple[str, ...], *, sourc
 
 
 def restore_training(checkpoint: Checkpoint, state: TrainState, *, source: str | Path) -> None:
-    """Give `state` that of the checkpoint, but for the generators.
+    """Give `state` that of the checkpoint.
 
     The optimizer keeps the settings of the present configuration (weight decay, momentum, factors); its buffers come
     from the checkpoint.
@@ -67,22 +65,6 @@ def _restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer,
         ) from error
     for group, kept in zip(optimizer.param_groups, settings, strict=True):
         group.update(kept)
-
-
-def restore_generators(checkpoint: Checkpoint, *, source: str | Path) -> None:
-    """Give the random generators of this process the state that they had, if as many processes run as then."""
-    states = checkpoint.rng or []
-    if len(states) == world_size():
-        set_rng_state(states[rank()])
-    elif rank() == 0:
-        _LOGGER.warning(
-            "%s holds the random generators of %d process%s, now there are %d: random samples differ from those of an "
-            "unbroken run",
-            source,
-            len(states),
-            "" if len(states) == 1 else "es",
-            world_size(),
-        )
 
 
 def _names(names: list[str] | tuple[str, ...], count: int = 10) -> str:

@@ -11,11 +11,9 @@ from fpt.checkpoint.checkpoint import Checkpoint
 from fpt.checkpoint.store import CheckpointStore
 from fpt.engine.interrupt import EvaluationStoppedError
 from fpt.engine.state import TrainState
-from fpt.utils.distributed import from_main, gather_on_main, is_main, world_size
+from fpt.utils.distributed import from_main, is_main
 from fpt.utils.errors import UserError
-from fpt.utils.seeding import get_rng_state, preserve_rng_state
-
-Generators = list[dict[str, Any]] | None
+from fpt.utils.seeding import preserve_rng_state
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -23,7 +21,7 @@ _LOGGER = logging.getLogger("fpt")
 class Snapshots:
     """Writes ``model_step<N>.pth`` every `period` steps, ``model_best.pth`` on request.
 
-    Every process calls it, for the state of its generators; the main process writes. A disk that is full, or a folder
+    Every process calls it, the main process writes. A disk that is full, or a folder
     that can't be written, doesn't end the training: it is reported, and tried again at the next period.
 
     Args:
@@ -53,11 +51,12 @@ class Snapshots:
         """Write the checkpoint of the present step, unless that has just been done.
 
         Raises:
-            OSError: (main process) it could not be written; older ones are untouched.
+            OSError: it could not be written; older ones are untouched.
         """
-        generators = gather_on_main(get_rng_state())
         if is_main() and self._last_saved != self.state.step:
-            self._save(generators)
+            path = self.store.save(self._checkpoint({}))
+            self._last_saved = self.state.step
+            _LOGGER.info("saved %s", path)
 
     def save_last(self) -> None:
         """As `save`, at the end of the training.
@@ -65,49 +64,36 @@ class Snapshots:
         Raises:
             UserError: (on every process) it could not be written.
         """
-        generators = gather_on_main(get_rng_state())
-        from_main(lambda: self._save_or_explain(generators))
+        from_main(self._save_or_explain)
 
     def save_in_emergency(self) -> None:
-        """After an error: write the last finished step, if it is whole and there is one; never raises.
-
-        The other processes may be gone: their generators are left out.
-        """
-        if not (is_main() and self.state.is_sound and self.state.step and self._last_saved != self.state.step):
-            return
-        self._try(lambda: self._save([get_rng_state()] if world_size() == 1 else None))
+        """After an error: write the last finished step, if it is whole and there is one; never raises."""
+        if self.state.is_sound and self.state.step:
+            self._try(self.save)
 
     def save_if_best(self, metrics: Mapping[str, Any], value: float) -> None:
         """Write ``model_best.pth`` when `value`, the selection metric, is above all earlier ones."""
         if self.state.best is not None and not value > self.state.best:
             return
         self.state.best = value
-        generators = gather_on_main(get_rng_state())
         if is_main():
-            self._try(lambda: self._save_best(generators, metrics, value))
+            self._try(lambda: self._save_best(metrics, value))
 
-    def _save_best(self, generators: Generators, metrics: Mapping[str, Any], value: float) -> None:
-        path = self.store.save_best(self._checkpoint(generators, dict(metrics)))
+    def _save_best(self, metrics: Mapping[str, Any], value: float) -> None:
+        path = self.store.save_best(self._checkpoint(dict(metrics)))
         _LOGGER.info("best so far (AP %.4f): saved %s", value, path)
 
-    def _save_or_explain(self, generators: Generators) -> None:
-        if self._last_saved == self.state.step:
-            return
+    def _save_or_explain(self) -> None:
         try:
-            self._save(generators)
+            self.save()
         except OSError as error:
             raise UserError(
                 f"the checkpoint of step {self.state.step} could not be written ({error}); make room or give another "
                 f"--output_dir, and go on with --resume from the newest one in {self.store.folder}"
             ) from error
 
-    def _save(self, generators: Generators) -> None:
-        path = self.store.save(self._checkpoint(generators, {}))
-        self._last_saved = self.state.step
-        _LOGGER.info("saved %s", path)
-
-    def _checkpoint(self, generators: Generators, metrics: dict[str, Any]) -> Checkpoint:
-        return self.state.to_checkpoint(classes=self.classes, config=self.config, rng=generators, metrics=metrics)
+    def _checkpoint(self, metrics: dict[str, Any]) -> Checkpoint:
+        return self.state.to_checkpoint(classes=self.classes, config=self.config, metrics=metrics)
 
     def _try(self, write: Callable[[], None]) -> None:
         try:

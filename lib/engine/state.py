@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from fpt.checkpoint.checkpoint import Checkpoint
 from fpt.engine.metrics import MetricWindow
 from fpt.solver.moving_average import MovingAverage
-from fpt.utils.seeding import get_rng_state, set_rng_state
 
 
 @dataclass(kw_only=True)
 class TrainState:
-    """The state of a training.
+    """The state of a training; the generators are no part of it: each step seeds them by its number.
 
     Attributes:
         model: the bare model, without what runs it on several devices.
@@ -48,9 +47,7 @@ class TrainState:
     window: MetricWindow = field(default_factory=MetricWindow)
     is_sound: bool = True
 
-    def to_checkpoint(
-        self, *, classes: list[str], config: str, rng: list[dict[str, Any]] | None, metrics: dict[str, Any]
-    ) -> Checkpoint:
+    def to_checkpoint(self, *, classes: list[str], config: str, metrics: dict[str, Any]) -> Checkpoint:
         """A checkpoint of the present state; its tensors are those of the state."""
         return Checkpoint(
             model=self.model.state_dict(),
@@ -59,7 +56,6 @@ class TrainState:
             step=self.step,
             pictures=self.pictures,
             optimizer={"type": type(self.optimizer).__name__, **self.optimizer.state_dict()},
-            rng=rng,
             metrics=metrics,
             best=self.best,
             average=None if self.average is None else self.average.values,
@@ -80,8 +76,8 @@ class TrainState:
         self.is_sound = True
 
 
-class StepStart:
-    """What a step changes before its update: generators and running statistics; to take a step back.
+class RunningStatistics:
+    """Those of the normalisation layers in training, to take a step back.
 
     Args:
         model: the bare model.
@@ -89,23 +85,15 @@ class StepStart:
 
     def __init__(self, model: nn.Module) -> None:
         self._norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
-        self._generators: dict[str, Any] = {}
-        self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._noted: list[tuple[Tensor, Tensor]] = []
 
     def note(self) -> None:
         """A step begins."""
-        self._generators = get_rng_state()
         buffers = [buffer for module in self._norms if module.training for buffer in module.buffers()]
-        self._statistics = [(buffer, buffer.clone()) for buffer in buffers]
-
-    def restore_statistics(self) -> None:
-        """Give the running statistics their values at the beginning of the step."""
-        with torch.no_grad():
-            for buffer, value in self._statistics:
-                buffer.copy_(value)
+        self._noted = [(buffer, buffer.clone()) for buffer in buffers]
 
     def restore(self) -> None:
-        """Give generators and running statistics their state at the beginning of the step."""
-        if self._generators:
-            set_rng_state(self._generators)
-        self.restore_statistics()
+        """Give them their values at the beginning of the step."""
+        with torch.no_grad():
+            for buffer, value in self._noted:
+                buffer.copy_(value)

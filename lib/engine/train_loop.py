@@ -14,9 +14,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fpt.engine.metrics import Record
-from fpt.engine.state import StepStart, TrainState
+from fpt.engine.state import RunningStatistics, TrainState
 from fpt.engine.train_step import NonFiniteLossError, backward_batch, clip_gradients, update_weights
+from fpt.utils.distributed import rank
 from fpt.utils.memory import memory_mib, resident_mib
+from fpt.utils.seeding import seed_everything
 from fpt.utils.timer import Stopwatch
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class LoopSettings:
         disp_interval: steps between two records.
         amp_dtype: type of autocast, None = off.
         max_skipped: so many skipped steps in a row end the training.
+        seed: each step of each process seeds its generators by this, so that it needs none of the steps before.
     """
 
     max_iter: int
@@ -52,6 +55,7 @@ class LoopSettings:
     disp_interval: int = 20
     amp_dtype: torch.dtype | None = None
     max_skipped: int = 10
+    seed: int = 0
 
     def has_record(self, step: int) -> bool:
         """Whether an unbroken training writes a record after `step` steps."""
@@ -134,7 +138,7 @@ class _Step:
         self.settings = settings
         self.on_skip = on_skip
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        self.start = StepStart(state.model)
+        self.statistics = RunningStatistics(state.model)
         self.watch = Stopwatch()
 
     def run(self) -> None:
@@ -142,7 +146,8 @@ class _Step:
         state, started = self.state, time.perf_counter()
         self.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        self.start.note()
+        self.statistics.note()
+        seed_everything(self.settings.seed, process=rank(), step=state.step + 1)
         norm = None
         try:
             try:
@@ -152,7 +157,7 @@ class _Step:
             except NonFiniteLossError as error:
                 self._skip(error)
         except BaseException:
-            self.start.restore()
+            self.statistics.restore()
             raise
         state.step += 1
         state.pictures += self.settings.pictures_per_step
@@ -193,7 +198,7 @@ class _Step:
         state = self.state
         state.window.drop_batches()
         state.optimizer.zero_grad(set_to_none=True)
-        self.start.restore_statistics()
+        self.statistics.restore()
         if state.scaler is not None and error.has_finite_loss and _lower_scale(state.scaler):
             return
         if state.skipped_in_row + 1 >= self.settings.max_skipped:

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 
-def seed_everything(seed: int, *, process: int = 0) -> None:
-    """Seed the generators of Python, numpy and torch (all devices), those of other processes apart."""
-    if process:
-        seed = int(np.random.SeedSequence((seed, process)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def seed_everything(seed: int, *, process: int = 0, step: int = 0) -> None:
+    """Seed the generators of Python, numpy and torch (all devices); apart for other processes and steps."""
+    if process or step:
+        seed = int(np.random.SeedSequence((seed, process, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def get_rng_state() -> dict[str, Any]:
-    """State of every global generator, as plain values and tensors (a checkpoint can hold it)."""
+    """State of every global generator."""
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state: dict[str, Any] = {

@@ -94,7 +94,6 @@ def test_one_process_writes_and_all_detect(whole: Path, folder: Path, tmp_path: 
     results = ["eval/val/bbox.json", "eval/val/metrics.json"]
     others = ["config.yaml", "environment.json", "eval.jsonl", "log.txt", "metrics.jsonl"]
     assert files == sorted([*steps, "ckpt/manifest.json", "ckpt/model_best.pth", *results, *others])
-    assert len(load_checkpoint(whole / steps[-1]).rng) == 2
     records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [1, 2, 4, 5]
     arguments = ["--cfg", str(folder / "tiny.yaml"), "--load_ckpt", str(whole / steps[-1])]
@@ -121,7 +120,6 @@ def test_signal_to_torchrun_stops_all_after_the_same_step_and_a_resume_ends_as_t
     stopped = torchrun(folder, tmp_path, what="stop", step=2)
     assert stopped.returncode != 0
     assert "stopped by signal 15 after step" in stopped.stdout
-    assert len(load_newest(tmp_path)[1].rng) == 2
     resumed = torchrun(folder, tmp_path, "--resume")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same_end(tmp_path, whole)
