@@ -9,33 +9,50 @@ import itertools
 import os
 import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any
 
 from fpt.cli import train
 from fpt.engine import train_loop
+from fpt.engine.interrupt import StopSignals
 
 
 def main() -> int:
     """Train; in its first life, process 1 gets into trouble."""
     what, step, *arguments = sys.argv[1:]
+    arrived = note_signals()
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         calls, update = itertools.count(1), train_loop.update_weights
 
         def update_and_act(state: Any) -> None:
             update(state)
             if next(calls) == int(step):
-                act(what)
+                act(what, arrived)
 
         train_loop.update_weights = update_and_act
     return train.main(arguments)
 
 
-def act(what: str) -> None:
+def note_signals() -> threading.Event:
+    """Set when a signal has reached this process."""
+    arrived, handle = threading.Event(), StopSignals._handle
+
+    def handle_and_note(stop: StopSignals, number: int, frame: FrameType | None) -> None:
+        handle(stop, number, frame)
+        arrived.set()
+
+    StopSignals._handle = handle_and_note
+    return arrived
+
+
+def act(what: str, arrived: threading.Event) -> None:
     """What happens."""
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif what == "stop":
         os.kill(os.getppid(), signal.SIGTERM)
+        assert arrived.wait(30)  # until torchrun has passed it on: steps may be faster
     elif what == "fail":
         raise RuntimeError("process 1 has had enough")
 
