@@ -36,7 +36,8 @@ class EvaluationStoppedError(Exception):
 class StopSignals:
     """Context in which a SIGINT, SIGTERM or SIGUSR1 (sent by clusters ahead of a time limit) is only noted.
 
-    A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does.
+    A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does, nor does SIGTERM under torchrun,
+    which repeats what others have sent to every process, and kills by itself what takes too long.
 
     Enter it before loader workers are started: they inherit the handlers, so that Ctrl-C, which a terminal sends to
     every process, doesn't kill them under the running step.
@@ -49,6 +50,8 @@ class StopSignals:
         self.received: int | None = None
         self._process = os.getpid()
         self._first = 0.0
+        is_relayed = "TORCHELASTIC_RUN_ID" in os.environ
+        self._urgent = (signal.SIGINT,) if is_relayed else (signal.SIGINT, signal.SIGTERM)
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -82,5 +85,5 @@ class StopSignals:
             return
         if self.received is None:
             self.received, self._first = number, time.monotonic()
-        elif number != signal.SIGUSR1 and time.monotonic() - self._first >= REPEAT_SECONDS:
+        elif number in self._urgent and time.monotonic() - self._first >= REPEAT_SECONDS:
             raise StoppedAtOnce(number)

@@ -32,3 +32,14 @@ def test_second_signal_stops_at_once(number: int, monkeypatch: pytest.MonkeyPatc
             os.kill(os.getpid(), number)
     assert caught.value.number == number
     assert stop.received == number
+
+
+def test_sigterm_is_never_urgent_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        now += 60
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.received == signal.SIGTERM
