@@ -36,8 +36,8 @@ class EvaluationStoppedError(Exception):
 class StopSignals:
     """Context in which a SIGINT, SIGTERM or SIGUSR1 (sent by clusters ahead of a time limit) is only noted.
 
-    A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does, nor does SIGTERM under torchrun,
-    which repeats what others have sent to every process, and kills by itself what takes too long.
+    A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does, nor does SIGTERM under
+    torchrun, which repeats what others have sent to every process, and kills by itself what takes too long.
 
     Enter it before loader workers are started: they inherit the handlers, so that Ctrl-C, which a terminal sends to
     every process, doesn't kill them under the running step.
