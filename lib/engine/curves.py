@@ -105,7 +105,7 @@ class WandbWriter:
 
 
 class MlflowWriter:
-    """A run of MLflow, where MLFLOW_TRACKING_URI says, else in ``mlflow.db`` of the run folder's parent.
+    """A run of MLflow, where MLFLOW_TRACKING_URI says, else in ``mlflow.db`` and ``mlflow/`` beside the run folder.
 
     A resumed training goes on in the same run, whose id is kept in ``mlflow_id``.
 
@@ -121,7 +121,10 @@ class MlflowWriter:
     def __init__(self, folder: Path, *, config: Mapping[str, Any], start_step: int = 0) -> None:
         self._mlflow = optional_package("mlflow", option="--use_mlflow")
         if not self._mlflow.is_tracking_uri_set():
-            self._mlflow.set_tracking_uri(f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}")
+            place = folder.resolve().parent
+            self._mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
+            if self._mlflow.get_experiment_by_name("fpt") is None:  # its files would go to the working directory
+                self._mlflow.create_experiment("fpt", artifact_location=(place / "mlflow").as_uri())
         self._mlflow.set_experiment("fpt")
         file = folder / "mlflow_id"
         if start_step and file.is_file():

@@ -50,7 +50,8 @@ def wandb(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 @pytest.fixture
 def mlflow(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> Notes:
-    names = ("set_tracking_uri", "set_experiment", "log_dict", "log_metrics", "log_image", "end_run")
+    names = ("set_tracking_uri", "get_experiment_by_name", "create_experiment", "set_experiment")
+    names += ("log_dict", "log_metrics", "log_image", "end_run")
     functions = {name: notes.function(name) for name in names}
     run = SimpleNamespace(info=SimpleNamespace(run_id="r1"))
     functions |= {"is_tracking_uri_set": lambda: False, "start_run": notes.function("start_run", run)}
@@ -102,6 +103,7 @@ def test_mlflow_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: P
     MlflowWriter(tmp_path / "run", config={}, start_step=20)
     assert [more for _, more in mlflow.of("start_run")] == [{"run_name": "run"}, {"run_id": "r1"}]
     assert mlflow.of("set_tracking_uri")[0][0] == (f"sqlite:///{tmp_path.resolve()}/mlflow.db",)
+    assert mlflow.of("create_experiment")[0] == (("fpt",), {"artifact_location": (tmp_path / "mlflow").as_uri()})
     assert mlflow.of("log_metrics") == [(({"lr": 0.01, "loss": 1.5},), {"step": 20})]
     ((array,), more) = mlflow.of("log_image")[0]
     assert (array[0, 0].tolist(), more) == ([0, 0, 255], {"artifact_file": "pictures/a_20.png"})
