@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,21 +27,35 @@ def main() -> None:
     """Run the trainings of the file: ``{"arguments": [...], "trainings": [{"run": ..., "kill": None or see below}]}``.
 
     kill is ``{"seconds": t}`` after the start, or ``{"at": name, "call": n}``: in the n-th call of that function.
+    A training that has ended before its moment starts anew, with half of it.
     """
     work = json.loads(Path(sys.argv[1]).read_text())
     for training in work["trainings"]:
         run, kill = Path(training["run"]), training["kill"]
-        resume = ["--resume"] if steps_in(run / "ckpt") else []
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            _train(run, kill, [*work["arguments"], "--output_dir", str(run), *resume, *work["options"]])
-        _, status = os.waitpid(child, 0)
-        record = {"run": str(run), "status": os.waitstatus_to_exitcode(status), "resumed": bool(resume)}
-        record["seconds"] = time.monotonic() - started
-        record["half_written"] = bool(list(run.glob("ckpt/.*.tmp")))
+        record = _run(run, kill, work)
+        while kill is not None and "seconds" in kill and record["status"] == 0:
+            shutil.rmtree(run)
+            kill["seconds"] /= 2
+            record = _run(run, kill, work)
         sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
+
+
+def _run(run: Path, kill: dict[str, Any] | None, work: dict[str, Any]) -> dict[str, Any]:
+    """One training in a child; what became of it."""
+    resume = ["--resume"] if steps_in(run / "ckpt") else []
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _train(run, kill, [*work["arguments"], "--output_dir", str(run), *resume, *work["options"]])
+    _, status = os.waitpid(child, 0)
+    return {
+        "run": str(run),
+        "status": os.waitstatus_to_exitcode(status),
+        "resumed": bool(resume),
+        "seconds": time.monotonic() - started,
+        "half_written": bool(list(run.glob("ckpt/.*.tmp"))),
+    }
 
 
 def _train(run: Path, kill: dict[str, Any] | None, arguments: list[str]) -> None:

@@ -82,11 +82,11 @@ def test_killed_at_fifty_random_moments(tiny, tmp_path: Path) -> None:
     killed, resumed = records[0::2], records[1::2]
     assert all(record["status"] == 0 for record in resumed)
     lost = [number for number in range(50) if not is_equal(content_of(tmp_path / "more" / str(number)), expected)]
-    number_killed = sum(record["status"] == KILLED for record in killed)
     sys.stdout.write(
-        f"{number_killed} of 50 were killed before their end, {sum(record['resumed'] for record in resumed)} had a "
-        f"checkpoint to go on from, {sum(record['half_written'] for record in killed)} were killed in a checkpoint's "
-        f"writing; other final weights than the unbroken run: {len(lost)}\n"
+        f"{sum(record['status'] == KILLED for record in killed)} of 50 were killed before their end, "
+        f"{sum(record['resumed'] for record in resumed)} had a checkpoint to go on from, "
+        f"{sum(record['half_written'] for record in killed)} were killed in a checkpoint's writing; "
+        f"other final weights than the unbroken run: {len(lost)}\n"
     )
-    assert number_killed > 30
+    assert all(record["status"] == KILLED for record in killed)
     assert not lost
