@@ -77,8 +77,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def _save(content: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(content, file)
-    except RuntimeError as error:  # torch's zip writer says so where the file refuses the bytes
-        raise OSError(f"{file.name} could not be written: {error}") from error
+    except RuntimeError as error:  # of torch's zip writer, after the file's own error
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

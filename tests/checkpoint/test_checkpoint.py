@@ -1,5 +1,7 @@
 """Own checkpoints: round trip, atomic writing, refusal of other models."""
 
+import errno
+import resource
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,23 @@ def test_round_trip_with_optimizer(tmp_path: Path) -> None:
     optimizer.load_state_dict(loaded.optimizer)
     buffers = [value["momentum_buffer"] for value in optimizer.state_dict()["state"].values()]
     assert all(torch.equal(buffer, torch.ones_like(buffer)) for buffer in buffers)
+
+
+@pytest.mark.parametrize("num_values", [200, 2000])
+def test_file_that_cannot_grow_leaves_the_old_one_and_the_system_s_reason(tmp_path: Path, num_values: int) -> None:
+    path = tmp_path / "a.pth"
+    save_checkpoint(path, make_checkpoint())
+    large = make_checkpoint(average={"weight": torch.zeros(num_values)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            save_checkpoint(path, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.errno == errno.EFBIG
+    assert load_checkpoint(path).average is None
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.pth", "manifest.json"]
 
 
 def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
