@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _resume(output_dir: Path) -> list[str]:
     """What makes an earlier demo in the folder go on."""
-    if not any((output_dir / "ckpt").glob("model_step*.pth")):
+    if not any((output_dir / "ckpt").glob("model_*.pth")):
         return []
     print(f"going on with the demo in {output_dir}; remove this folder to start afresh")
     return ["--resume"]

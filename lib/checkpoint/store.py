@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from fpt.checkpoint.checkpoint import Checkpoint, checkpoint_name, load_checkpoint, save_checkpoint
-from fpt.checkpoint.manifest import forget_file
+from fpt.checkpoint.manifest import forget_file, read_manifest
 from fpt.utils.errors import UserError
 from fpt.utils.files import remove_leftovers
 
@@ -40,10 +40,14 @@ class CheckpointStore:
         Raises:
             OSError: it could not be written; nothing was removed.
         """
-        path = self.folder / checkpoint_name(checkpoint.step)
+        path = self.path_of(checkpoint.step)
         save_checkpoint(path, checkpoint)
         self._prune()
         return path
+
+    def path_of(self, step: int) -> Path:
+        """File of the checkpoint of a step."""
+        return self.folder / checkpoint_name(step)
 
     def save_best(self, checkpoint: Checkpoint) -> Path:
         """Replace ``model_best.pth``; returns its path.
@@ -55,13 +59,28 @@ class CheckpointStore:
         save_checkpoint(path, checkpoint)
         return path
 
+    def remove(self, path: Path) -> None:
+        """Remove a checkpoint; it may be gone already."""
+        forget_file(path)
+        path.unlink(missing_ok=True)
+
+    def set_aside(self, *, after: int) -> None:
+        """Rename the checkpoints of more than `after` steps: the run goes on from there, and makes these steps anew.
+
+        Under their names they would pass for its newest ones. They are damaged, or of a future that was given up.
+        """
+        for step, path in steps_in(self.folder).items():
+            if step > after:
+                forget_file(path)
+                moved = path.replace(path.with_name(f"set_aside_step{step}.pth"))
+                _LOGGER.warning("%s is of a later step than %d, where the run goes on: now %s", path, after, moved.name)
+
     def _prune(self) -> None:
         if not self.keep_last:
             return
         for step, path in list(steps_in(self.folder).items())[self.keep_last :]:
             if not (self.keep_every and step % self.keep_every == 0):
-                forget_file(path)
-                path.unlink(missing_ok=True)
+                self.remove(path)
 
 
 def steps_in(folder: Path) -> dict[int, Path]:
@@ -74,21 +93,32 @@ def steps_in(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items(), reverse=True))
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Every file of a ``ckpt`` folder that a run could go on from, that of the most steps first.
+
+    ``model_best.pth`` stands where the manifest says, behind the others where it doesn't.
+    """
+    steps = {path: step for step, path in steps_in(folder).items()}
+    if (folder / BEST).is_file():
+        steps[folder / BEST] = read_manifest(folder).get(BEST, {}).get("step", -1)
+    return sorted(steps, key=lambda path: -steps[path])
+
+
 def load_newest(run: Path) -> tuple[Path, Checkpoint]:
     """The intact checkpoint of the most steps in ``<run>/ckpt``, and its file; damaged ones are named and skipped.
 
     Raises:
         UserError: there is none.
     """
-    found = steps_in(run / "ckpt")
-    for path in found.values():
+    found = checkpoints_in(run / "ckpt")
+    for path in found:
         try:
             return path, load_checkpoint(path)
         except UserError as error:
             _LOGGER.warning("skipped a checkpoint that cannot be used: %s", error)
     if found:
         raise UserError(f"nothing to resume: none of the {len(found)} checkpoints in {run / 'ckpt'} can be read")
-    raise UserError(f"nothing to resume: {run / 'ckpt'} holds no model_step<N>.pth; give --load_ckpt FILE")
+    raise UserError(f"nothing to resume: {run / 'ckpt'} holds no checkpoint; give --load_ckpt FILE")
 
 
 def newest_run(root: Path) -> Path:
@@ -97,7 +127,7 @@ def newest_run(root: Path) -> Path:
     Raises:
         UserError: no folder in it holds one.
     """
-    found = [path for run in (root.iterdir() if root.is_dir() else ()) for path in steps_in(run / "ckpt").values()]
+    found = [path for run in (root.iterdir() if root.is_dir() else ()) for path in checkpoints_in(run / "ckpt")]
     if not found:
         raise UserError(f"nothing to resume: no run in {root} holds a checkpoint; give --output_dir or --load_ckpt")
     return max(found, key=lambda path: path.stat().st_mtime).parent.parent

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fpt.checkpoint.store import steps_in
 from fpt.cli.common import non_negative_int, run_command
 from fpt.core.config import load_cfg
 from fpt.utils.errors import UserError
@@ -89,9 +88,8 @@ def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, body
         options["MODEL.FPT.INTERACTIONS"] = str(interactions)
     pairs = [text for pair in options.items() for text in pair]
     program = "import sys; from fpt.cli.train import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "--cfg", str(args.cfg), "--output_dir", str(folder)]
-    more = ["--resume"] if steps_in(folder / "ckpt") else []
-    status = subprocess.run([*command, *more, "--set", *args.set_cfgs, *pairs], check=False).returncode
+    command = [sys.executable, "-c", program, "--cfg", str(args.cfg), "--output_dir", str(folder), "--resume", "auto"]
+    status = subprocess.run([*command, "--set", *args.set_cfgs, *pairs], check=False).returncode
     if status:
         raise UserError(f"the training of {name} with seed {seed} ended with status {status}: {folder}")
 

@@ -20,7 +20,8 @@ from fpt.evaluation.build import evaluate_dataset
 from fpt.parallel.data_parallel import DataParallel
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
-from fpt.utils.distributed import from_main, gather_on_main, max_over_processes, share_of_range
+from fpt.utils.distributed import from_main, gather_everywhere, gather_on_main, max_over_processes, share_of_range
+from fpt.utils.errors import UserError
 
 
 @dataclass
@@ -59,14 +60,22 @@ def detect_dataset(
 
     Raises:
         EvaluationStoppedError: (on all processes) `should_stop`, asked after each batch, was true on one.
-        UserError: the range does not lie in the data set, or a picture can't be read.
+        UserError: (on all processes) the range does not lie in the data set, or a picture can't be read.
     """
     start, end = index_range or (0, len(dataset))
     check_range(dataset, start, end)
     start, end = share_of_range(start, end)
-    found = _detect_range(cfg, model, dataset, start, end, should_stop) if start < end else []
+    found: list[Detections] = []
+    failure = ""
+    try:
+        if start < end:
+            found = _detect_range(cfg, model, dataset, start, end, should_stop)
+    except UserError as error:
+        failure = str(error)
     if max_over_processes(int(should_stop())):
         raise EvaluationStoppedError
+    if failures := [text for text in gather_everywhere(failure) if text]:
+        raise UserError(failures[0])
     gathered = gather_on_main(found)
     return [] if gathered is None else list(itertools.chain.from_iterable(gathered))
 
@@ -99,8 +108,20 @@ def evaluate_detections(
     """Metrics of the pictures in `detections`; result files and metrics.json go into `output_dir`.
 
     The main process evaluates what it has; every process returns the metrics.
+
+    Raises:
+        UserError: (on all processes) a file cannot be written.
     """
     part = EvaluatedPart(
         dataset.ann_file, dataset.category_ids, [picture.image_id for picture in detections], dataset.has_masks
     )
-    return from_main(lambda: evaluate_dataset(cfg, part, detections, output_dir))
+    return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
+
+
+def _evaluate_or_explain(
+    cfg: CfgNode, part: EvaluatedPart, detections: Sequence[Detections], output_dir: Path
+) -> dict[str, Any]:
+    try:
+        return evaluate_dataset(cfg, part, detections, output_dir)
+    except OSError as error:
+        raise UserError(f"the results cannot be written into {output_dir}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,13 +13,18 @@ from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.curves import CurveWriter
 from fpt.engine.state import TrainState
 from fpt.utils.distributed import is_main
+from fpt.utils.errors import UserError
 from fpt.utils.seeding import preserve_rng_state
+
+_LOGGER = logging.getLogger("fpt")
 
 NUM_PICTURES = 4
 
 
 class TrainingPictures:
     """Hook: every `cfg.TRAIN.VIS_PERIOD` steps, what the model finds in a few pictures; training is not disturbed.
+
+    Pictures that can't be read or written are reported.
 
     The pictures are the first ones of the first data set of TEST.DATASETS, or of TRAIN.DATASETS where that is empty.
 
@@ -40,6 +46,12 @@ class TrainingPictures:
         """Draw when `step` is a multiple of the period."""
         if step % self.cfg.TRAIN.VIS_PERIOD:
             return
+        try:
+            self._draw(step)
+        except (UserError, OSError) as error:
+            _LOGGER.error("no pictures after step %d: %s", step, error)
+
+    def _draw(self, step: int) -> None:
         average = self.state.average
         end = min(NUM_PICTURES, len(self.dataset))
         with preserve_rng_state(), nullcontext() if average is None else average.applied():

@@ -28,7 +28,8 @@ from fpt.engine.writers import SkippedStepsWriter
 from fpt.modeling.compiled import compile_body
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import amp_dtype, build_schedule
-from fpt.utils.distributed import from_main, is_main, world_size
+from fpt.utils.distributed import from_main, world_size
+from fpt.utils.errors import LoaderError, UserError
 from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
@@ -45,6 +46,9 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
 
     Returns:
         The exit status: 0, or 130, 138 and 143 after a signal.
+
+    Raises:
+        UserError: wrong input; or, after the last step, its evaluation has failed.
     """
     batch_size = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
     _log_changes(changes, batch_size=batch_size, iter_size=args.iter_size, devices=_describe_devices(cfg))
@@ -94,10 +98,13 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
 
 def _make_snapshots(cfg: CfgNode, state: TrainState, class_names: Sequence[str], folder: Path) -> Snapshots:
     store = CheckpointStore(folder / "ckpt", keep_last=cfg.TRAIN.KEEP_CHECKPOINTS, keep_every=cfg.TRAIN.KEEP_EVERY)
-    if is_main():
-        store.remove_leftovers()
     return Snapshots(
-        store=store, state=state, classes=list(class_names), config=cfg.dump(), period=cfg.TRAIN.SNAPSHOT_ITERS
+        store=store,
+        state=state,
+        classes=list(class_names),
+        config=cfg.dump(),
+        period=cfg.TRAIN.SNAPSHOT_ITERS,
+        max_seconds=60.0 * cfg.TRAIN.SNAPSHOT_MINUTES,
     )
 
 
@@ -120,8 +127,10 @@ def _train(
         _LOGGER.info("nothing to train: %d steps are done, SOLVER.MAX_ITER is %d", state.step, settings.max_iter)
         return 0
     hooks: list[Hook] = [hook for hook in (evaluation, snapshots, *observers) if hook is not None]  # best value first
+    if snapshots is not None:
+        snapshots.begin()
     try:
-        with stop:  # around the start of the workers, which inherit the handlers
+        with stop:
             if evaluation is not None:
                 evaluation(state.step)  # of a run that was stopped before it
             if not stop.is_agreed():
@@ -138,17 +147,26 @@ def _train(
                 )
             if snapshots is not None:
                 snapshots.save_last()
-    except Exception:
+    except Exception as error:
         if snapshots is not None:
             snapshots.save_in_emergency()
-        raise
+        if stop.received is None or not isinstance(error, LoaderError):
+            raise
+        _LOGGER.warning("%s: it may have got the signal, too", error)
+    _report_end(state, stop, evaluation)
+    return stop.exit_status
+
+
+def _report_end(state: TrainState, stop: StopSignals, evaluation: PeriodicEvaluation | None) -> None:
+    """Say what the end lacks; UserError if that is the last evaluation."""
     if state.skipped:
         _LOGGER.warning(
             "%d of %d steps were left out: no finite loss or gradient (skipped_steps.jsonl)", state.skipped, state.step
         )
     if stop.received is not None:
         _LOGGER.warning("stopped by signal %d after step %d; go on with --resume", stop.received, state.step)
-    return stop.exit_status
+    elif evaluation is not None and evaluation.failure:
+        raise UserError(f"all {state.step} steps are done, but {evaluation.failure}; --resume evaluates again")
 
 
 def _loop_settings(cfg: CfgNode, args: argparse.Namespace) -> LoopSettings:

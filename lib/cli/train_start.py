@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights
-from fpt.checkpoint.store import load_newest, newest_run, steps_in
+from fpt.checkpoint.store import checkpoints_in, load_newest, newest_run
 from fpt.core.config_node import CfgNode
 from fpt.engine.resume import check_classes, restore_training
 from fpt.engine.state import TrainState
@@ -86,7 +86,7 @@ def _is_resumed(args: argparse.Namespace) -> bool:
                 "--resume auto and torchrun --max-restarts need --output_dir DIR, where the checkpoints are"
             )
         return args.resume == "yes"
-    has_checkpoints = bool(steps_in(args.output_dir / "ckpt"))
+    has_checkpoints = bool(checkpoints_in(args.output_dir / "ckpt"))
     if args.resume == "auto":
         return has_checkpoints
     if max_restarts() and num_machines() > 1 and not args.no_save:

@@ -6,8 +6,9 @@ Each is one class with the same three methods; what is not installed is imported
 from __future__ import annotations
 
 import importlib
+import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_text
+
+_LOGGER = logging.getLogger("fpt")
 
 
 def optional_package(name: str, *, option: str) -> Any:
@@ -151,27 +154,38 @@ class MlflowWriter:
 class CurveWriters:
     """Several of them as one; none of them is fine, too.
 
+    One that fails (a server that is away, a full disk) doesn't end the training: it is reported once, until it works
+    again.
+
     Args:
         writers: each gets everything.
     """
 
     def __init__(self, writers: Sequence[CurveWriter]) -> None:
         self.writers = list(writers)
+        self._failing: set[int] = set()
 
     def __call__(self, record: Mapping[str, float]) -> None:
         """See CurveWriter."""
-        for writer in self.writers:
-            writer(record)
+        self._call_each(lambda writer: writer(record))
 
     def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
-        for writer in self.writers:
-            writer.add_pictures(step, pictures)
+        self._call_each(lambda writer: writer.add_pictures(step, pictures))
 
     def close(self) -> None:
         """See CurveWriter."""
-        for writer in self.writers:
-            writer.close()
+        self._call_each(lambda writer: writer.close())
+
+    def _call_each(self, call: Callable[[CurveWriter], None]) -> None:
+        for number, writer in enumerate(self.writers):
+            try:
+                call(writer)
+                self._failing.discard(number)
+            except Exception as error:  # each package has its own
+                if number not in self._failing:
+                    _LOGGER.error("%s fails, so its curves have gaps: %s", type(writer).__name__, error)
+                self._failing.add(number)
 
 
 def _values(record: Mapping[str, float]) -> dict[str, float]:

@@ -39,16 +39,12 @@ class StopSignals:
     A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does, nor does SIGTERM under
     torchrun, which repeats what others have sent to every process, and kills by itself what takes too long.
 
-    Enter it before loader workers are started: they inherit the handlers, so that Ctrl-C, which a terminal sends to
-    every process, doesn't kill them under the running step.
-
     Attributes:
         received: number of the signal that arrived first, None before.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._process = os.getpid()
         self._first = 0.0
         is_relayed = "TORCHELASTIC_RUN_ID" in os.environ
         self._urgent = (signal.SIGINT,) if is_relayed else (signal.SIGINT, signal.SIGTERM)
@@ -79,10 +75,6 @@ class StopSignals:
         return self.received is not None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            if number == signal.SIGTERM:
-                os._exit(128 + number)
-            return
         if self.received is None:
             self.received, self._first = number, time.monotonic()
         elif number in self._urgent and time.monotonic() - self._first >= REPEAT_SECONDS:

@@ -67,11 +67,14 @@ class StepProfile:
         traced.stop()
         for handle in self._handles:
             handle.remove()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        traced.export_chrome_trace(str(self.folder / "trace.json"))
         text = _table(traced, self.num_steps)
-        (self.folder / "slowest.txt").write_text(text, encoding="utf-8")
         _LOGGER.info("profile of %d steps: %s\n%s", self.num_steps, self.folder / "trace.json", text)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            traced.export_chrome_trace(str(self.folder / "trace.json"))
+            (self.folder / "slowest.txt").write_text(text, encoding="utf-8")
+        except (OSError, RuntimeError) as error:  # the training goes on
+            _LOGGER.error("%s cannot be written: %s", self.folder, error)
 
 
 class _Range:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from fpt.checkpoint.checkpoint import Checkpoint
@@ -21,6 +23,9 @@ _LOGGER = logging.getLogger("fpt")
 class Snapshots:
     """Writes ``model_step<N>.pth`` every `period` steps, ``model_best.pth`` on request.
 
+    Where `period` steps take long, checkpoints are written between them too, so that no more than `max_seconds` of work
+    can be lost; each of these goes when the next checkpoint is there.
+
     Every process calls it, the main process writes. A disk that is full, or a folder
     that can't be written, doesn't end the training: it is reported, and tried again at the next period.
 
@@ -30,22 +35,42 @@ class Snapshots:
         classes: names without background.
         config: resolved configuration as yaml text.
         period: steps between two checkpoints.
+        max_seconds: time between two checkpoints; 0 = any.
     """
 
     def __init__(
-        self, *, store: CheckpointStore, state: TrainState, classes: list[str], config: str, period: int
+        self,
+        *,
+        store: CheckpointStore,
+        state: TrainState,
+        classes: list[str],
+        config: str,
+        period: int,
+        max_seconds: float = 0.0,
     ) -> None:
         self.store = store
         self.state = state
         self.classes = classes
         self.config = config
         self.period = period
+        self.max_seconds = max_seconds
         self._last_saved: int | None = None
+        self._passing: Path | None = None
+        self._tried = time.monotonic()
+
+    def begin(self) -> None:
+        """The training starts, or goes on: from here on its folder holds nothing of later steps."""
+        self._tried = time.monotonic()
+        if is_main():
+            self.store.remove_leftovers()
+            self.store.set_aside(after=self.state.step)
 
     def __call__(self, step: int) -> None:
-        """Hook: save when `step` is a multiple of the period."""
+        """Hook: save when `step` is a multiple of the period, or the time is over."""
         if step % self.period == 0:
             self._try(self.save)
+        elif self.max_seconds and time.monotonic() - self._tried >= self.max_seconds:
+            self._try(self._save_in_passing)
 
     def save(self) -> None:
         """Write the checkpoint of the present step, unless that has just been done.
@@ -53,10 +78,21 @@ class Snapshots:
         Raises:
             OSError: it could not be written; older ones are untouched.
         """
-        if is_main() and self._last_saved != self.state.step:
+        if not is_main():
+            return
+        if self._last_saved != self.state.step:
             path = self.store.save(self._checkpoint({}))
             self._last_saved = self.state.step
             _LOGGER.info("saved %s", path)
+            if self._passing is not None:
+                self.store.remove(self._passing)
+        self._passing = None
+
+    def _save_in_passing(self) -> None:
+        """As `save`; the next checkpoint takes the place of this one."""
+        self.save()
+        if is_main():
+            self._passing = self.store.path_of(self.state.step)
 
     def save_last(self) -> None:
         """As `save`, at the end of the training.
@@ -96,6 +132,7 @@ class Snapshots:
         return self.state.to_checkpoint(classes=self.classes, config=self.config, metrics=metrics)
 
     def _try(self, write: Callable[[], None]) -> None:
+        self._tried = time.monotonic()
         try:
             write()
         except OSError as error:
@@ -105,7 +142,9 @@ class Snapshots:
 class PeriodicEvaluation:
     """Hook: evaluate every `period` steps, log the result, keep the best checkpoint.
 
-    The generators are left as they were, so that training goes on as it would without evaluation.
+    The generators are left as they were, so that training goes on as it would without evaluation. So it does after an
+    evaluation that fails, of a picture that can't be read or a full disk: that is reported, and `failure` tells of the
+    last one.
 
     Args:
         evaluate: returns metrics as ``{"bbox": {"AP": ...}, "segm": {...}}``.
@@ -113,6 +152,9 @@ class PeriodicEvaluation:
         last_step: evaluated too, whatever the period.
         on_metrics: gets the step, the metrics and the selection metric.
         state: whose averaged weights, if there are any, are evaluated; remembers the step of the last evaluation.
+
+    Attributes:
+        failure: why the last evaluation has no result; empty if it has one.
     """
 
     def __init__(
@@ -129,16 +171,22 @@ class PeriodicEvaluation:
         self.last_step = last_step
         self.on_metrics = on_metrics
         self.state = state
+        self.failure = ""
 
     def __call__(self, step: int) -> None:
         if not self.is_due(step):
             return
         average = self.state.average
+        self.failure = ""
         try:
             with preserve_rng_state(), nullcontext() if average is None else average.applied():
                 metrics = self.evaluate()
         except EvaluationStoppedError:
             _LOGGER.warning("the evaluation after step %d is left out; --resume makes up for it", step)
+            return
+        except UserError as error:
+            self.failure = f"the evaluation after step {step} has failed: {error}"
+            _LOGGER.error("%s", self.failure)
             return
         self.state.evaluated = step
         self.on_metrics(step, metrics, selection_metric(metrics))

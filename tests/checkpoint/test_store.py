@@ -57,11 +57,45 @@ def test_old_ones_go_but_every_so_many_steps_and_the_best(tmp_path: Path) -> Non
 
 
 def test_newest_is_that_of_the_most_steps(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing to resume: .* holds no model_step<N>\.pth"):
+    with pytest.raises(UserError, match="nothing to resume: .* holds no checkpoint"):
         load_newest(tmp_path)
-    fill(tmp_path, 10, 9).save_best(make_checkpoint(11))
+    fill(tmp_path, 10, 9)
     path, checkpoint = load_newest(tmp_path)
     assert (path.name, checkpoint.step) == ("model_step10.pth", 10)
+
+
+@pytest.mark.parametrize(("step", "name"), [(11, "model_best.pth"), (10, "model_step10.pth"), (9, "model_step10.pth")])
+def test_the_best_counts_by_its_step(tmp_path: Path, step: int, name: str) -> None:
+    fill(tmp_path, 10).save_best(make_checkpoint(step))
+    assert load_newest(tmp_path)[0].name == name
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_the_best_is_the_last_resort(tmp_path: Path, has_manifest: bool) -> None:
+    fill(tmp_path, 10, 12).save_best(make_checkpoint(6))
+    if not has_manifest:
+        (tmp_path / "ckpt" / "manifest.json").unlink()
+    for step in (10, 12):
+        os.truncate(tmp_path / "ckpt" / f"model_step{step}.pth", 100)
+    assert load_newest(tmp_path)[1].step == 6
+    assert newest_run(tmp_path.parent) == tmp_path
+
+
+def test_later_ones_are_set_aside_so_that_they_neither_go_on_nor_push_others_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = fill(tmp_path, 10, 20, 30, keep_last=2)
+    store.set_aside(after=20)
+    assert names_in(tmp_path) == ["model_step20.pth", "set_aside_step30.pth"]
+    assert "model_step30.pth is of a later step than 20" in caplog.text
+    store.save(make_checkpoint(25))
+    assert load_newest(tmp_path)[1].step == 25
+    assert names_in(tmp_path) == ["model_step20.pth", "model_step25.pth", "set_aside_step30.pth"]
+    assert list(json.loads((tmp_path / "ckpt" / "manifest.json").read_text())) == [
+        "model_step20.pth",
+        "model_step25.pth",
+    ]
+    assert load_checkpoint(tmp_path / "ckpt" / "set_aside_step30.pth").step == 30
 
 
 @pytest.mark.parametrize("has_manifest", [True, False])

@@ -65,6 +65,21 @@ def test_training_ends_and_goes_on(
     assert train.main(tiny.arguments("--output_dir", run, "--resume", "--set", "SOLVER.MAX_ITER", "4")) == 0
 
 
+def test_signal_that_kills_the_workers_too_is_no_failure(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, run = os.getpid(), tiny.folder / "run"
+
+    def stop() -> None:
+        os.kill(main, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1000)
+
+    _spoil(monkeypatch, 15, stop)  # in the last batch of step 2
+    arguments = ("--output_dir", run, "--nw", "1", "--iter_size", "4", "--set", "SOLVER.MAX_ITER", "50")
+    assert train.main(tiny.arguments(*arguments)) == 143
+    (path,) = (run / "ckpt").glob("*.pth")
+    assert load_checkpoint(path).step == 1
+
+
 def test_evaluation_ends(trained, tmp_path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     _spoil(monkeypatch, 1, FAILURES["killed"][0])
     more = ("--load_ckpt", trained.checkpoint, "--output_dir", tmp_path, "--set", "DATA_LOADER.NUM_THREADS", "1")

@@ -128,6 +128,44 @@ def test_signal_during_evaluation_stops_it_and_the_resume_makes_up_for_it(
     assert_same_end(tmp_path, unbroken.folder / "run")
 
 
+def test_evaluation_that_fails_lets_the_training_go_on_and_the_resume_makes_up_for_it(
+    unbroken, tmp_path: Path, tiny_factory: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = tiny_factory(tmp_path)
+    (tmp_path / "val").mkdir()
+    for picture in (tmp_path / "images").iterdir():
+        (tmp_path / "val" / picture.name).write_bytes(picture.read_bytes())
+    broken = tmp_path / "val" / "2.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:-30])
+    run, more = tmp_path / "run", ("DATASETS.tiny_val.IMAGE_DIR", "val", "TRAIN.VIS_PERIOD", "5")
+    assert train.main([*arguments(tiny, run), *more]) == 2
+    shown = capsys.readouterr()
+    assert "the evaluation after step 4 has failed" in shown.out
+    assert "no pictures after step 5" in shown.out
+    assert "all 6 steps are done, but the evaluation after step 6 has failed" in shown.err
+    assert "2.png" in shown.err
+    assert lines_of(run / "metrics.jsonl") == lines_of(unbroken.folder / "run" / "metrics.jsonl")
+    broken.write_bytes(content)
+    assert train.main([*arguments(tiny, run, "--resume"), *more]) == 0
+    assert lines_of(run / "eval.jsonl") == lines_of(unbroken.folder / "run" / "eval.jsonl")[-1:]
+
+
+def test_run_goes_on_from_an_earlier_checkpoint_and_not_from_the_damaged_or_abandoned_ones(
+    unbroken, tmp_path: Path
+) -> None:
+    more = ("TRAIN.SNAPSHOT_ITERS", "2", "TRAIN.KEEP_CHECKPOINTS", "1", "TRAIN.KEEP_EVERY", "4")
+    assert train.main([*arguments(unbroken, tmp_path), *more]) == 0
+    os.truncate(tmp_path / "ckpt" / "model_step6.pth", 5000)
+    assert train.main([*arguments(unbroken, tmp_path, "--resume"), *more]) == 0
+    assert_same_end(tmp_path, unbroken.folder / "run")
+    names = {path.name for path in (tmp_path / "ckpt").glob("*.pth")}
+    assert names == {"model_best.pth", "model_step4.pth", "model_step6.pth", "set_aside_step6.pth"}
+    earlier = ("--resume", "--load_ckpt", str(tmp_path / "ckpt" / "model_step4.pth"))
+    assert train.main([*arguments(unbroken, tmp_path, *earlier), *more, "SOLVER.MAX_ITER", "5"]) == 0
+    assert load_newest(tmp_path)[1].step == 5
+
+
 def test_signal_while_a_checkpoint_is_written_lets_it_be_finished(
     unbroken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

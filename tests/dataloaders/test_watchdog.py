@@ -84,6 +84,18 @@ def test_stopped_worker(coco_folder):
     assert not loader._workers[0].is_alive()
 
 
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_signals_to_all_processes_leave_the_workers_at_work(coco_folder, context: str):
+    sampler = TrainBatchSampler(is_wide=np.zeros(3, bool), batch_size=1, seed=0)
+    loader = PictureLoader(coco_folder.open(), batch_sampler=sampler, num_workers=1, timeout=60, context=context)
+    batches = iter(loader)
+    next(batches)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        os.kill(loader._workers[0].pid, number)
+    assert len(list(itertools.islice(batches, 9))) == 9
+    assert loader._workers[0].is_alive()
+
+
 def test_slow_worker_within_the_time_is_left_alone(coco_folder):
     for num_workers in (0, 2):
         assert len(list(itertools.islice(_loader(coco_folder, num_workers=num_workers), 9))) == 9

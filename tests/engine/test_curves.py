@@ -126,3 +126,20 @@ def test_several_writers_are_one() -> None:
     both.close()
     assert [name for name, _, _ in notes.calls] == ["pictures", "pictures", "close", "close"]
     CurveWriters([])(RECORD)
+
+
+def test_one_that_fails_is_reported_once_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    class Server:
+        is_away = True
+
+        def __call__(self, record: Any) -> None:
+            if self.is_away:
+                raise ConnectionError("no answer")
+
+    notes, server = Notes(), Server()
+    both = CurveWriters([server, notes.function("record")])
+    for is_away in (True, True, False, True):
+        server.is_away = is_away
+        both(RECORD)
+    assert len(notes.calls) == 4
+    assert caplog.text.count("Server fails, so its curves have gaps: no answer") == 2

@@ -22,9 +22,9 @@ def make_state() -> TrainState:
     return TrainState(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
 
 
-def make_snapshots(folder: Path, **more: int) -> Snapshots:
+def make_snapshots(folder: Path, *, max_seconds: float = 0.0, **more: int) -> Snapshots:
     store = CheckpointStore(folder / "ckpt", **more)
-    return Snapshots(store=store, state=make_state(), classes=["a"], config="", period=5)
+    return Snapshots(store=store, state=make_state(), classes=["a"], config="", period=5, max_seconds=max_seconds)
 
 
 def run_steps(snapshots: Snapshots, *steps: int) -> None:
@@ -47,6 +47,49 @@ def test_saves_each_period_and_once_a_step(tmp_path: Path, monkeypatch: pytest.M
     assert names_in(tmp_path) == ["model_step10.pth", "model_step5.pth"]
     monkeypatch.setattr("fpt.checkpoint.store.save_checkpoint", full_disk)
     snapshots.save_last()  # nothing is left to write
+
+
+class Clock:
+    """A minute a step."""
+
+    def __init__(self, snapshots: Snapshots, folder: Path) -> None:
+        self.snapshots, self.folder = snapshots, folder
+
+    def names_after(self, step: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        monkeypatch.setattr("time.monotonic", lambda: 60.0 * step)
+        run_steps(self.snapshots, step)
+        return names_in(self.folder)
+
+
+def test_saves_when_the_time_is_over_and_keeps_the_newest_of_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    snapshots = make_snapshots(tmp_path, max_seconds=120.0)
+    snapshots.begin()
+    clock = Clock(snapshots, tmp_path)
+    seen = {step: clock.names_after(step, monkeypatch) for step in range(1, 8)}
+    assert seen[1] == []
+    assert seen[2] == seen[3] == ["model_step2.pth"]
+    assert seen[4] == ["model_step4.pth"]
+    assert seen[5] == seen[6] == ["model_step5.pth"]
+    assert seen[7] == ["model_step5.pth", "model_step7.pth"]
+    snapshots.save_last()  # it is the last one, too
+    snapshots.state.step = 8
+    snapshots.save_last()
+    assert names_in(tmp_path) == ["model_step5.pth", "model_step7.pth", "model_step8.pth"]
+
+
+def test_full_disk_when_the_time_is_over_is_tried_again_a_while_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    clock = Clock(make_snapshots(tmp_path, max_seconds=120.0), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full_disk)
+        assert clock.names_after(2, patch) == []
+    assert clock.names_after(3, monkeypatch) == []
+    assert clock.names_after(4, monkeypatch) == ["model_step4.pth"]
 
 
 def test_full_disk_is_reported_and_the_older_checkpoint_stays(
@@ -124,6 +167,25 @@ def test_evaluation_that_is_stopped_is_due_again() -> None:
     hook, seen = make_evaluation(evaluate, state)
     hook(4)
     assert (seen, state.evaluated, hook.is_due(4), hook.is_due(5)) == ([], 0, True, False)
+
+
+def test_evaluation_that_fails_is_reported_and_due_again(caplog: pytest.LogCaptureFixture) -> None:
+    results = iter([UserError("a.jpg is truncated"), {"bbox": {"AP": 0.5}}])
+
+    def evaluate() -> dict[str, dict[str, float]]:
+        result = next(results)
+        if isinstance(result, UserError):
+            raise result
+        return result
+
+    state = make_state()
+    hook, seen = make_evaluation(evaluate, state)
+    hook(4)
+    assert (seen, state.evaluated, hook.is_due(4)) == ([], 0, True)
+    assert hook.failure == "the evaluation after step 4 has failed: a.jpg is truncated"
+    assert hook.failure in caplog.text
+    hook(6)
+    assert (seen, hook.failure) == ([(6, 0.5)], "")
 
 
 def test_evaluation_is_that_of_the_averaged_weights() -> None:

@@ -49,6 +49,12 @@ TRAIN: Group = {
         element=str,
     ),
     "SNAPSHOT_ITERS": Option(20000, "Steps between checkpoints.", low=1),
+    "SNAPSHOT_MINUTES": Option(
+        10.0,
+        "Minutes after which a checkpoint is written between those of SNAPSHOT_ITERS too; the next one takes its "
+        "place. 0 = never.",
+        low=0,
+    ),
     "KEEP_CHECKPOINTS": Option(
         0, "So many of the newest checkpoints stay on the disk, and the best one; 0 = all stay.", low=0
     ),
