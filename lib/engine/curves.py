@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -48,29 +49,65 @@ class CurveWriter(Protocol):
 class TensorboardWriter:
     """Event files for TensorBoard.
 
+    They are written at once, and not by tensorboardX's SummaryWriter: its thread ends at the first error, such as a
+    full disk, and whoever writes then waits for it for ever.
+
     Args:
         folder: of the run; the files are written into ``tensorboard/``.
         start_step: what an earlier run in the same folder drew of later steps is hidden.
     """
 
     def __init__(self, folder: Path, *, start_step: int = 0) -> None:
-        from tensorboardX import SummaryWriter
-
-        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+        self.folder = folder / "tensorboard"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file: Any = None
+        self._begin(start_step + 1)
 
     def __call__(self, record: Mapping[str, float]) -> None:
         """See CurveWriter."""
-        for name, value in _values(record).items():
-            self.writer.add_scalar(name, value, int(record["step"]))
+        from tensorboardX.summary import scalar
+
+        self._write([scalar(name, value) for name, value in _values(record).items()], int(record["step"]))
 
     def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
-        for name, picture in pictures.items():
-            self.writer.add_image(f"pictures/{name}", _rgb(picture), step, dataformats="HWC")
+        from tensorboardX.summary import image
+
+        self._write([image(f"pictures/{name}", _rgb(p), dataformats="HWC") for name, p in pictures.items()], step)
 
     def close(self) -> None:
         """See CurveWriter."""
-        self.writer.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _begin(self, first_step: int) -> None:
+        """Start a file whose values are those from `first_step` on."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        try:
+            file = EventsWriter(str(self.folder / "events"), f".{first_step}")
+            file.write_event(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+            file.flush()
+        except OSError:
+            for path in self.folder.glob(f"events*.{first_step}"):
+                if not path.stat().st_size:
+                    path.unlink()
+            raise
+        self._file = file
+
+    def _write(self, summaries: Sequence[Any], step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        if self._file is None:
+            self._begin(step)
+        try:
+            for summary in summaries:
+                self._file.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._file.flush()
+        except OSError:
+            self._file = None  # nothing that comes after half an event is read
+            raise
 
 
 class WandbWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -59,11 +60,23 @@ class Snapshots:
         self._tried = time.monotonic()
 
     def begin(self) -> None:
-        """The training starts, or goes on: from here on its folder holds nothing of later steps."""
+        """The training starts, or goes on: from here on its folder holds nothing of later steps.
+
+        Raises:
+            UserError: (on every process) the disk has no room for a single checkpoint.
+        """
         self._tried = time.monotonic()
-        if is_main():
-            self.store.remove_leftovers()
-            self.store.set_aside(after=self.state.step)
+        from_main(self._prepare_folder)
+
+    def _prepare_folder(self) -> None:
+        self.store.remove_leftovers()
+        self.store.set_aside(after=self.state.step)
+        needed, free = self.state.checkpoint_bytes(), shutil.disk_usage(self.store.folder.parent).free
+        if needed > free:
+            raise UserError(
+                f"{self.store.folder.parent} has {free / 2**20:.0f} MiB left, but a checkpoint takes about "
+                f"{needed / 2**20:.0f} MiB; make room, give another --output_dir, or train with --no_save"
+            )
 
     def __call__(self, step: int) -> None:
         """Hook: save when `step` is a multiple of the period, or the time is over."""

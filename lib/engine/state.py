@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,12 +68,23 @@ class TrainState:
             },
         )
 
+    def checkpoint_bytes(self) -> int:
+        """What a checkpoint will take on the disk, about, once the optimizer has all its buffers."""
+        weights = _bytes(self.model.state_dict().values())
+        trained = _bytes(p for group in self.optimizer.param_groups for p in group["params"])
+        num_buffers = 1 if isinstance(self.optimizer, torch.optim.SGD) else 2
+        return weights * (1 if self.average is None else 2) + trained * num_buffers
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Around an update: a state that it leaves half done is not sound."""
         self.is_sound = False
         yield
         self.is_sound = True
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class RunningStatistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def setup_logging(*, process: int = 0) -> logging.Logger:
 def add_log_file(path: Path) -> None:
     """Append every message since `setup_logging`, and those to come, to the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
     logger = logging.getLogger("fpt")
     for handler in list(logger.handlers):
@@ -42,6 +43,25 @@ def add_log_file(path: Path) -> None:
             handler.pass_on(file)
             logger.removeHandler(handler)
     logger.addHandler(file)
+
+
+class _LogFile(logging.FileHandler):
+    """A file that fails, on a full disk, says so once; what it has missed is written when it can be."""
+
+    _is_failing = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (its name in logging)
+        """Called where the error is handled."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_failing:
+            self._is_failing = True
+            sys.stderr.write(f"{self.baseFilename} cannot be written for now: {error}\n")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # was reported
+            super().close()
 
 
 class _Memory(logging.Handler):

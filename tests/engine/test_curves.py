@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from fpt.engine.curves import CurveWriters, MlflowWriter, TensorboardWriter, WandbWriter
 from fpt.utils.errors import UserError
@@ -59,22 +62,60 @@ def mlflow(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> Notes:
     return notes
 
 
-def test_tensorboard_gets_values_and_pictures(tmp_path: Path) -> None:
+def events_in(folder: Path) -> list[Any]:
+    """Every event of the files for TensorBoard, the oldest file first."""
+    files = sorted((folder / "tensorboard").glob("events*"), key=lambda path: int(path.suffix[1:]))
+    events = []
+    for file in files:
+        content = file.read_bytes()
+        while content:
+            length = int.from_bytes(content[:8], "little")
+            events.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return events
+
+
+def values_in(folder: Path) -> list[tuple[int, str, float]]:
+    return [
+        (event.step, value.tag, round(value.simple_value, 6))
+        for event in events_in(folder)
+        for value in event.summary.value
+        if value.HasField("simple_value")
+    ]
+
+
+def test_tensorboard_gets_values_and_pictures_at_once(tmp_path: Path) -> None:
     writer = TensorboardWriter(tmp_path)
     writer(RECORD)
+    assert values_in(tmp_path) == [(20, "lr", 0.01), (20, "loss", 1.5)]
     writer.add_pictures(20, {"a": PICTURE})
+    last = events_in(tmp_path)[-1]
+    assert last.summary.value[0].tag == "pictures/a"
+    shown = cv2.imdecode(np.frombuffer(last.summary.value[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(shown, PICTURE)
     writer.close()
-    (events,) = (tmp_path / "tensorboard").glob("events*")
-    content = events.read_bytes()
-    assert b"loss" in content
-    assert b"pictures/a" in content
-    assert b"\x89PNG" in content
 
 
 def test_tensorboard_of_a_resumed_run_hides_only_later_steps(tmp_path: Path) -> None:
-    writer = TensorboardWriter(tmp_path, start_step=10)
-    writer.close()
-    assert writer.writer.purge_step == 11
+    TensorboardWriter(tmp_path, start_step=10).close()
+    version, start = events_in(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    assert (start.step, start.session_log.status) == (11, SessionLog.START)
+
+
+def test_tensorboard_starts_a_new_file_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = TensorboardWriter(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorboardX.event_file_writer.EventsWriter.write_event", full_disk)
+        for _ in range(30):
+            with pytest.raises(OSError, match="No space left"):
+                writer(RECORD)
+    writer({"step": 40, "loss": 0.5})
+    assert values_in(tmp_path) == [(40, "loss", 0.5)]
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
 def test_wandb_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: Path, wandb: Notes) -> None:

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,6 +79,26 @@ def test_saves_when_the_time_is_over_and_keeps_the_newest_of_these(
     snapshots.state.step = 8
     snapshots.save_last()
     assert names_in(tmp_path) == ["model_step5.pth", "model_step7.pth", "model_step8.pth"]
+
+
+@pytest.mark.parametrize(("kind", "averages", "buffers"), [("SGD", False, 1), ("SGD", True, 1), ("AdamW", True, 2)])
+def test_size_of_a_checkpoint_is_known_before(tmp_path: Path, kind: str, averages: bool, buffers: int) -> None:
+    model = nn.Linear(300, 300)
+    optimizer = getattr(torch.optim, kind)(model.parameters(), **({"momentum": 0.9} if kind == "SGD" else {}))
+    state = TrainState(model=model, optimizer=optimizer, average=MovingAverage(model, decay=0.9) if averages else None)
+    expected = state.checkpoint_bytes()
+    model(torch.ones(1, 300)).sum().backward()
+    optimizer.step()
+    store = CheckpointStore(tmp_path)
+    path = store.save(state.to_checkpoint(classes=[], config="", metrics={}))
+    assert expected <= path.stat().st_size <= expected + 10_000
+
+
+def test_disk_without_room_is_refused_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = make_snapshots(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=40))
+    with pytest.raises(UserError, match="has 0 MiB left, but a checkpoint takes about 0 MiB; make room"):
+        snapshots.begin()
 
 
 def test_full_disk_when_the_time_is_over_is_tried_again_a_while_later(

@@ -83,3 +83,14 @@ def test_log_file_gets_the_messages_before_it_too(tmp_path: Path, capsys: pytest
     setup_logging()
     for text in ((tmp_path / "run" / "log.txt").read_text(), capsys.readouterr().out):
         assert [line.split(" ", 1)[1] for line in text.splitlines()] == ["INFO first", "INFO second"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_log_file_on_a_full_disk_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = setup_logging()
+    add_log_file(Path("/dev/full"))
+    logger.info("first")
+    logger.info("second")
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 2
+    assert shown.err == "/dev/full cannot be written for now: [Errno 28] No space left on device\n"
