@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.checkpoint.store import load_newest
 from fpt.cli import test as evaluate
+from fpt.cli import train
 from fpt.dataloaders.shapes import generate_shapes
 
 STEPS = 5
@@ -51,14 +53,18 @@ def options(folder: Path, run: Path) -> list[str]:
     return ["--cfg", str(folder / "tiny.yaml"), "--output_dir", str(run), *fixed, "--set", *settings]
 
 
+def command_of(launch: list[str], what: str, step: int, max_restarts: int) -> list[str]:
+    more = ["--rdzv-backend", "c10d", "--max-restarts", str(max_restarts), "--monitor-interval", "0.1"]
+    script = [str(Path(__file__).with_name("rank_with_trouble.py")), what, str(step)]
+    return [sys.executable, "-m", "torch.distributed.run", *launch, *more, *script]
+
+
 def torchrun(
     folder: Path, run: Path, *more: str, what: str = "none", step: int = 0, max_restarts: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """A training of two processes, at most a minute and a half long."""
-    launch = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    launch += ["--max-restarts", str(max_restarts), "--monitor-interval", "0.1"]
-    script = [str(Path(__file__).with_name("rank_with_trouble.py")), what, str(step)]
-    command = [sys.executable, "-m", "torch.distributed.run", *launch, *script, *more, *options(folder, run)]
+    command = command_of(["--nproc-per-node", "2", "--rdzv-endpoint", "localhost:0"], what, step, max_restarts)
+    command += [*more, *options(folder, run)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=90)
 
@@ -105,6 +111,50 @@ def test_one_process_writes_and_all_detect(whole: Path, folder: Path, tmp_path: 
     torch.testing.assert_close(*scores, atol=1e-5, rtol=0)
 
 
+NO_CHANCE = [
+    *("TRAIN.BATCH_SIZE_PER_IM", "100000", "TRAIN.RPN_BATCH_SIZE_PER_IM", "100000", "TRAIN.FG_FRACTION", "1.0"),
+    *("TRAIN.RPN_FG_FRACTION", "1.0", "MODEL.FPT.DROPBLOCK_KEEP_PROB", "1.0", "SOLVER.TYPE", "SGD"),
+    *(
+        "TRAIN.MAX_SIZE",
+        "64",
+        "SOLVER.BASE_LR",
+        "0.0005",
+        "SOLVER.MAX_ITER",
+        "20",
+        "TRAIN.EVAL_PERIOD",
+        "0",
+        "TRAIN.SNAPSHOT_ITERS",
+        "20",
+    ),
+]
+"""All anchors and RoIs are taken, nothing is dropped, pictures are padded to one size; rounding errors do not grow."""
+
+
+def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
+    more = ["--disp_interval", "1", "--iter_size", "1", "--set", *NO_CHANCE]
+    together = subprocess.run(
+        [*command_of(["--nproc-per-node", "2", "--rdzv-endpoint", "localhost:0"], "none", 0, 0)]
+        + [*options(folder, tmp_path / "two"), *more],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=90,
+    )
+    assert together.returncode == 0, together.stdout + together.stderr
+    assert train.main([*options(folder, tmp_path / "one"), *more]) == 0
+    runs = [tmp_path / "one", tmp_path / "two"]
+    lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
+    losses = [
+        torch.tensor([[line[name] for name in line if name.startswith("loss")] for line in part]) for part in lines
+    ]
+    assert losses[0].shape[0] == 20
+    torch.testing.assert_close(losses[1], losses[0], rtol=0, atol=1e-5)
+    one, two = (load_checkpoint(run / "ckpt" / "model_step20.pth").model for run in runs)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
+
+
 def test_killed_process_is_started_again_and_the_run_ends_as_the_unbroken_one(
     folder: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +162,32 @@ def test_killed_process_is_started_again_and_the_run_ends_as_the_unbroken_one(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resumed from" in done.stdout
     assert_same_end(tmp_path, whole)
+
+
+def test_process_killed_on_one_of_two_machines_is_started_again_on_both(
+    folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Two launchers on this machine, with a process each."""
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    endpoint = f"localhost:{store.port}"
+    del store
+    launch = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-endpoint", endpoint, "--rdzv-id", "two"]
+    command = [*command_of(launch, "kill", 3, 1), "--resume", "auto", *options(folder, tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    logs = [tmp_path / "0.txt", tmp_path / "1.txt"]
+    machines = []
+    for log in logs:
+        with log.open("wb") as file:
+            machines.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment))
+    try:
+        statuses = [machine.wait(timeout=120) for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
+    output = "".join(log.read_text() for log in logs)
+    assert statuses == [0, 0], output
+    assert "resumed from" in output
+    assert_same_end(tmp_path / "run", whole)
 
 
 def test_signal_to_torchrun_stops_all_after_the_same_step_and_a_resume_ends_as_the_unbroken_run(
