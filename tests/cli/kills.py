@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fpt.checkpoint import checkpoint
-from fpt.checkpoint.store import steps_in
+from fpt.checkpoint.store import checkpoints_in
 from fpt.cli import train
 from fpt.engine import train_loop
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 def _run(run: Path, kill: dict[str, Any] | None, work: dict[str, Any]) -> dict[str, Any]:
     """One training in a child; what became of it."""
-    resume = ["--resume"] if steps_in(run / "ckpt") else []
+    resume = ["--resume"] if checkpoints_in(run / "ckpt") else []
     started = time.monotonic()
     child = os.fork()
     if child == 0:

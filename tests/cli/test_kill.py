@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ STEPS = 4
 OPTIONS = ["--disp_interval", "2", "--bs", "1", "--set", "SOLVER.MAX_ITER", str(STEPS), "TRAIN.SNAPSHOT_ITERS", "1"]
 OPTIONS += ["TRAIN.KEEP_CHECKPOINTS", "2", "SOLVER.EMA_DECAY", "0.9", "MODEL.MASK_ON", "False", "FPN.DIM", "16"]
 KILLED = -9
+BESIDE = ["TRAIN.EVAL_PERIOD", "2", "DATA_LOADER.NUM_THREADS", "1"]
+"""Evaluations, the best checkpoint and a loader worker are other things that a kill can strike."""
 
 
-def run_trainings(tiny, folder: Path, kills: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def run_trainings(tiny, folder: Path, kills: list[dict[str, Any]], more: Sequence[str] = ()) -> list[dict[str, Any]]:
     """An unbroken training in ``whole``; one in ``<i>`` for each kill, then another that goes on from it."""
     trainings = [{"run": str(folder / "whole"), "kill": None}]
     for number, kill in enumerate(kills):
@@ -29,7 +32,7 @@ def run_trainings(tiny, folder: Path, kills: list[dict[str, Any]]) -> list[dict[
             {"run": str(folder / str(number)), "kill": kill},
             {"run": str(folder / str(number)), "kill": None},
         ]
-    work = {"arguments": tiny.arguments(), "options": OPTIONS, "trainings": trainings}
+    work = {"arguments": tiny.arguments(), "options": [*OPTIONS, *more], "trainings": trainings}
     (folder / "work.json").write_text(json.dumps(work))
     command = [sys.executable, str(Path(__file__).with_name("kills.py")), str(folder / "work.json")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -74,10 +77,10 @@ def test_killed_in_a_step_in_a_file_and_between_file_and_manifest(tiny, tmp_path
 
 @pytest.mark.slow
 def test_killed_at_fifty_random_moments(tiny, tmp_path: Path) -> None:
-    (whole,) = run_trainings(tiny, tmp_path, [])
+    (whole,) = run_trainings(tiny, tmp_path, [], BESIDE)
     moments = np.random.default_rng(0).uniform(0.1, whole["seconds"], size=50)
     (tmp_path / "more").mkdir()
-    _, *records = run_trainings(tiny, tmp_path / "more", [{"seconds": float(moment)} for moment in moments])
+    _, *records = run_trainings(tiny, tmp_path / "more", [{"seconds": float(moment)} for moment in moments], BESIDE)
     expected = content_of(tmp_path / "whole")
     killed, resumed = records[0::2], records[1::2]
     assert all(record["status"] == 0 for record in resumed)

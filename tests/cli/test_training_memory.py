@@ -82,13 +82,16 @@ def test_two_thousand_steps_with_four_workers(tmp_path: Path) -> None:
     most = 0
     with (tmp_path / "output.txt").open("wb") as output:
         training = subprocess.Popen(command, stdout=output, stderr=output)
-        while training.poll() is None:
-            step = last_step(tmp_path / "run" / "metrics.jsonl")
-            if step and step not in sizes:
-                processes = family(training.pid)
-                most = max(most, len(processes))
-                sizes[step] = sum(pss_mib(process) for process in processes)
-            time.sleep(0.05)
+        try:
+            while training.poll() is None:
+                step = last_step(tmp_path / "run" / "metrics.jsonl")
+                if step and step not in sizes:
+                    processes = family(training.pid)
+                    most = max(most, len(processes))
+                    sizes[step] = sum(pss_mib(process) for process in processes)
+                time.sleep(0.05)
+        finally:
+            training.kill()
     assert training.returncode == 0, (tmp_path / "output.txt").read_text()
     assert most >= 1 + NUM_WORKERS
     assert "another picture takes its place" in (tmp_path / "output.txt").read_text()
