@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; returns the exit status: 0, 1 diverged, 2 wrong input, 130 or 143 after a signal."""
+    """Train; returns the exit status: 0, 1 failed, 2 wrong input, 128 + a signal (130, 143, ...)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(arguments)
     return run_command(partial(_run, args, arguments))

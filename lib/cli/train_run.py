@@ -45,7 +45,7 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
         changes: what the command line changed in the configuration, to be logged.
 
     Returns:
-        The exit status: 0, or 130, 138 and 143 after a signal.
+        The exit status: 0, or 128 + the signal that has stopped it.
 
     Raises:
         UserError: wrong input; or, after the last step, its evaluation has failed.

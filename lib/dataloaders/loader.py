@@ -88,11 +88,11 @@ class PictureLoader(DataLoader[Any]):
 def start_worker(worker_id: int) -> None:
     """Keep a worker to one thread, as there is one worker a core already, and let it answer the watchdog.
 
-    Ctrl-C, which a terminal sends to every process, and SIGUSR1, which a cluster may, are the main process's to act on:
-    its running step still needs its batches.
+    Ctrl-C and SIGHUP, which a terminal sends to every process, and SIGUSR1, which a cluster may, are the main process's
+    to act on: its running step still needs its batches.
     """
     del worker_id
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

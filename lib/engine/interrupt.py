@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 as a wish to stop after the current step."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a wish to stop after the current step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 from fpt.utils.distributed import max_over_processes
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 REPEAT_SECONDS = 1.0
 """A signal so soon after the first is the same wish: a launcher passes on what every process got already."""
@@ -34,10 +33,11 @@ class EvaluationStoppedError(Exception):
 
 
 class StopSignals:
-    """Context in which a SIGINT, SIGTERM or SIGUSR1 (sent by clusters ahead of a time limit) is only noted.
+    """Context in which a SIGINT, SIGTERM, SIGHUP or SIGUSR1 (sent by clusters ahead of a time limit) is only noted.
 
-    A second one, REPEAT_SECONDS later or more, raises StoppedAtOnce. SIGUSR1 never does, nor does SIGTERM under
-    torchrun, which repeats what others have sent to every process, and kills by itself what takes too long.
+    SIGHUP, of a terminal that is closed, stays ignored where it is: nohup has done that. A second SIGINT or SIGTERM,
+    REPEAT_SECONDS later or more, raises StoppedAtOnce. The others never do, nor does SIGTERM under torchrun, which
+    repeats what others have sent to every process, and kills by itself what takes too long.
 
     Attributes:
         received: number of the signal that arrived first, None before.
@@ -51,7 +51,9 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        numbers = [number for number in _SIGNALS if not (is_ignored and number == signal.SIGHUP)]
+        self._previous = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
     def __exit__(
@@ -62,7 +64,7 @@ class StopSignals:
 
     @property
     def exit_status(self) -> int:
-        """Exit status that the shell expects: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1, 0 without."""
+        """Exit status that the shell expects: 128 + the signal, such as 130 after SIGINT; 0 without."""
         return 0 if self.received is None else 128 + self.received
 
     def has_received(self) -> bool:

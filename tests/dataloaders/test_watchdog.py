@@ -90,7 +90,7 @@ def test_signals_to_all_processes_leave_the_workers_at_work(coco_folder, context
     loader = PictureLoader(coco_folder.open(), batch_sampler=sampler, num_workers=1, timeout=60, context=context)
     batches = iter(loader)
     next(batches)
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         os.kill(loader._workers[0].pid, number)
     assert len(list(itertools.islice(batches, 9))) == 9
     assert loader._workers[0].is_alive()

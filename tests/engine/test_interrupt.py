@@ -8,7 +8,9 @@ import pytest
 from fpt.engine.interrupt import StoppedAtOnce, StopSignals
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+)
 def test_signal_is_noted(number: int, status: int) -> None:
     before = signal.getsignal(number)
     with StopSignals() as stop:
@@ -16,6 +18,17 @@ def test_signal_is_noted(number: int, status: int) -> None:
         os.kill(os.getpid(), number)
         assert (stop.received, stop.exit_status) == (number, status)
     assert signal.getsignal(number) is before
+
+
+def test_sighup_stays_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.received is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
