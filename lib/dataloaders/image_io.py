@@ -17,6 +17,9 @@ from fpt.utils.errors import UserError
 MAX_PIXELS = 2**27
 """Pictures of more pixels aren't decoded: it takes six bytes each, whatever the size of the file."""
 
+MAX_BYTES = 2**30
+"""Larger files aren't read: no picture of so many pixels needs as much."""
+
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -42,13 +45,14 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
     """
     path = Path(path)
     try:
-        mode = path.stat().st_mode
-        is_special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-        data = b"" if is_special else path.read_bytes()  # a pipe would never end
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would never end
+            raise UserError(f"{path}: no file but a pipe or a device")
+        if status.st_size > MAX_BYTES:
+            raise UserError(f"{path}: too large a file: {status.st_size} bytes are more than {MAX_BYTES}")
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if is_special:
-        raise UserError(f"{path}: no file but a pipe or a device")
     if not data:
         raise UserError(f"{path}: the file is empty")
     if is_truncated(data):

@@ -167,9 +167,14 @@ def _replace_by_dead_link(path: Path) -> None:
     path.symlink_to(path.parent / "gone.png")
 
 
+def _grow(path: Path) -> None:
+    os.truncate(path, 2**40)
+
+
 SPECIAL: dict[str, tuple[Callable[[Path], None], str]] = {
     "folder instead of a file": (_replace_by_folder, "cannot be read: Is a directory"),
     "pipe instead of a file": (_replace_by_pipe, "no file but a pipe or a device"),
+    "file of a terabyte": (_grow, "too large a file: 1099511627776 bytes"),
     "link to nothing": (_replace_by_dead_link, "cannot be read: No such file"),
 }
 

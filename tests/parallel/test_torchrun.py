@@ -201,6 +201,19 @@ def test_signal_to_torchrun_stops_all_after_the_same_step_and_a_resume_ends_as_t
     assert_same_end(tmp_path, whole)
 
 
+def test_picture_that_one_process_cannot_read_fails_the_evaluation_on_all_and_not_the_training(
+    folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    pictures = sorted((folder / "shapes" / "images" / "val").iterdir())
+    for picture in pictures:
+        (tmp_path / picture.name).write_bytes(picture.read_bytes() if picture != pictures[-1] else b"")
+    done = torchrun(folder, tmp_path / "run", "--set", "DATASETS.val.IMAGE_DIR", str(tmp_path))
+    assert done.returncode != 0
+    assert done.stderr.count("all 5 steps are done, but the evaluation after step 5 has failed") == 2
+    assert pictures[-1].name in done.stderr
+    assert_same_end(tmp_path / "run", whole)
+
+
 def test_failure_of_one_process_ends_all_with_its_message(folder: Path, tmp_path: Path) -> None:
     done: Any = torchrun(folder, tmp_path, what="fail", step=3)
     assert done.returncode != 0
