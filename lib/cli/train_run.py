@@ -30,6 +30,7 @@ from fpt.solver.batch_scaling import Change
 from fpt.solver.build import amp_dtype, build_schedule
 from fpt.utils.distributed import from_main, world_size
 from fpt.utils.errors import LoaderError, UserError
+from fpt.utils.memory import settled_objects
 from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
@@ -78,18 +79,19 @@ def run_training(cfg: CfgNode, args: argparse.Namespace, *, arguments: Sequence[
     profile = make_profile(args, state, folder)
     pictures = TrainingPictures(cfg, state, folder=folder, curves=curves) if cfg.TRAIN.VIS_PERIOD else None
     try:
-        return _train(
-            cfg,
-            args,
-            state,
-            report.watch(loader, batches_per_step=args.iter_size),
-            stop=stop,
-            snapshots=snapshots,
-            evaluation=evaluation,
-            observers=[hook for hook in (pictures, profile) if hook is not None],
-            writers=make_writers(cfg, args, folder, curves, start_step=start.step),
-            on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
-        )
+        with settled_objects():
+            return _train(
+                cfg,
+                args,
+                state,
+                report.watch(loader, batches_per_step=args.iter_size),
+                stop=stop,
+                snapshots=snapshots,
+                evaluation=evaluation,
+                observers=[hook for hook in (pictures, profile) if hook is not None],
+                writers=make_writers(cfg, args, folder, curves, start_step=start.step),
+                on_skip=SkippedStepsWriter(folder / "skipped_steps.jsonl", start_step=start.step),
+            )
     finally:
         if profile is not None:
             profile.close()

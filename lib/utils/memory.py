@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,3 +26,18 @@ def resident_mib() -> float:
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+@contextmanager
+def settled_objects() -> Iterator[None]:
+    """Within the block the garbage collector leaves alone what exists at its beginning.
+
+    A full collection writes into every object. Of the pages that loader workers share with the main process, that would
+    give each process a copy of its own: some 80 MiB, at any time.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

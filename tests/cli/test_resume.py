@@ -97,6 +97,27 @@ def test_stopped_run_ends_as_the_unbroken_one(
     assert_same_end(tmp_path, unbroken.folder / "run")
 
 
+RECIPES = {
+    "fp16": ("SOLVER.AMP", "fp16", "SOLVER.TYPE", "SGD", "SOLVER.LR_POLICY", "poly"),
+    "bf16": ("SOLVER.AMP", "bf16", "SOLVER.TYPE", "Adam", "SOLVER.LR_POLICY", "step", "SOLVER.STEP_SIZE", "2"),
+    "FPT": ("MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt", "MODEL.FPT.DROPBLOCK_KEEP_PROB", "0.9"),
+    "BatchNorm": ("MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt", "MODEL.FPT.NORM", "SyncBN"),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_kind_of_state_goes_on_exactly(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train.main([*arguments(tiny, whole), *RECIPES[recipe]]) == 0
+    with monkeypatch.context() as patch:
+        after_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        assert train.main([*arguments(tiny, parts), *RECIPES[recipe]]) == 138
+    assert train.main([*arguments(tiny, parts, "--resume"), *RECIPES[recipe]]) == 0
+    assert_same_end(parts, whole)
+
+
 def test_signal_in_the_last_step_leaves_the_evaluation_to_the_resume(
     unbroken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Leaf helpers."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from fpt.utils.environment import describe_environment, git_revision
 from fpt.utils.files import write_atomic, write_json
 from fpt.utils.logging import add_log_file, setup_logging
-from fpt.utils.memory import memory_mib
+from fpt.utils.memory import memory_mib, settled_objects
 from fpt.utils.seeding import preserve_rng_state, seed_everything
 from fpt.utils.timer import Stopwatch, format_duration
 
@@ -34,6 +35,14 @@ def test_stopwatch_sums_and_forgets() -> None:
 
 def test_memory_of_this_process_is_plausible() -> None:
     assert 20 < memory_mib(torch.device("cpu")) < 1e6
+
+
+def test_settled_objects_are_left_alone_until_the_end_of_the_block() -> None:
+    before = gc.get_freeze_count()
+    with pytest.raises(KeyError), settled_objects():
+        assert gc.get_freeze_count() > before + 1000
+        raise KeyError
+    assert gc.get_freeze_count() == 0
 
 
 def test_seed_fixes_every_generator_and_the_state_comes_back() -> None:
