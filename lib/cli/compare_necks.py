@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import statistics
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 from fpt.cli.common import non_negative_int, run_command
 from fpt.core.config import load_cfg
+from fpt.engine.writers import read_records
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
@@ -96,10 +96,7 @@ def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, body
 
 def _read(folder: Path, step: int) -> dict[str, Any] | None:
     """The evaluation at `step` of a run, None where there is none."""
-    file = folder / "eval.jsonl"
-    if not file.is_file():
-        return None
-    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    records = read_records(folder / "eval.jsonl")
     return next((record for record in reversed(records) if record["step"] == step), None)
 
 

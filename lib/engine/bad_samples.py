@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fpt.engine.writers import JsonlWriter
+from fpt.engine.writers import JsonlWriter, read_records
 from fpt.utils.distributed import from_main, gather_everywhere, is_main, max_over_processes
 from fpt.utils.errors import UserError
 
@@ -58,8 +57,7 @@ class BadSampleReport:
         if not self.path.is_file():
             return set()
         self._write = JsonlWriter(self.path, start_step=self.start_step)
-        records = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        return {(record["dataset"], record["image_id"]) for record in records}
+        return {(record["dataset"], record["image_id"]) for record in read_records(self.path)}
 
     def _add(self, samples: Sequence[BadSample], *, step: int) -> None:
         new = [sample for sample in samples if _name(sample) not in self._known]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,14 +65,23 @@ class JsonlWriter:
             write_text(path, "".join(kept))
 
     def __call__(self, record: Mapping[str, Any]) -> None:
+        size = self.path.stat().st_size if self.path.is_file() else 0
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
             self._is_failing = False
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, size)  # half a line would spoil the next one
             if not self._is_failing:
                 _LOGGER.error("%s cannot be written, its records are lost until it can: %s", self.path, error)
             self._is_failing = True
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of such a file, none without it; a line that a killed process has not finished is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
 
 
 class SkippedStepsWriter:

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import resource
 from pathlib import Path
 
 import pytest
 
-from fpt.engine.writers import JsonlWriter, ProgressWriter
+from fpt.engine.writers import JsonlWriter, ProgressWriter, read_records
 
 RECORD = {
     "step": 20.0,
@@ -65,3 +66,24 @@ def test_full_disk_is_reported_once_and_ends_nothing(
     assert caplog.text.count("cannot be written, its records are lost until it can: [Errno 28] No space left") == 1
     writer(RECORD)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_what_a_full_disk_has_cut_off_does_not_spoil_the_next_record(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    writer = JsonlWriter(path)
+    writer({"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # bytes of a file
+    try:
+        writer({"step": 2, "loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    writer({"step": 3})
+    assert path.read_text() == '{"step": 1}\n{"step": 3}\n'
+
+
+def test_records_are_read_but_for_one_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "eval.jsonl"
+    assert read_records(path) == []
+    path.write_text('{"step": 5, "AP": 0.5}\n{"step": 10, "A')
+    assert read_records(path) == [{"step": 5, "AP": 0.5}]
