@@ -61,17 +61,17 @@ def checkpoint_name(step: int) -> str:
     return f"model_step{step}.pth"
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, is_passing: bool = False) -> None:
     """Write `checkpoint` to `path` and its checksum into the manifest beside it.
 
-    An existing file is replaced only by a complete one.
+    An existing file is replaced only by a complete one. The manifest remembers one that `is_passing`.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written; what was there before is untouched.
     """
     content = {"format": FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(Checkpoint)}}
     write_atomic(path, lambda file: _save(content, file), before_move=lambda: forget_file(path))
-    enter_file(path, step=checkpoint.step)
+    enter_file(path, step=checkpoint.step, is_passing=is_passing)
 
 
 def _save(content: dict[str, Any], file: BinaryIO) -> None:

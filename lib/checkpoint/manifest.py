@@ -19,10 +19,12 @@ MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
 
 
-def enter_file(path: Path, *, step: int) -> None:
-    """Enter a complete checkpoint of `step` steps."""
+def enter_file(path: Path, *, step: int, is_passing: bool = False) -> None:
+    """Enter a complete checkpoint of `step` steps; a passing one makes room for the next."""
     entries = read_manifest(path.parent)
     entries[path.name] = {"step": step, "bytes": path.stat().st_size, "sha256": file_digest(path)}
+    if is_passing:
+        entries[path.name]["passing"] = True
     _write(path.parent, entries)
 
 

@@ -34,20 +34,18 @@ class CheckpointStore:
         """Remove what killed processes have left half written."""
         remove_leftovers(self.folder)
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, *, is_passing: bool = False) -> Path:
         """Write the checkpoint of a step, then remove what is no longer kept; returns its path.
+
+        One that `is_passing` is kept until the next is written.
 
         Raises:
             OSError: it could not be written; nothing was removed.
         """
-        path = self.path_of(checkpoint.step)
-        save_checkpoint(path, checkpoint)
-        self._prune()
+        path = self.folder / checkpoint_name(checkpoint.step)
+        save_checkpoint(path, checkpoint, is_passing=is_passing)
+        self._prune(path)
         return path
-
-    def path_of(self, step: int) -> Path:
-        """File of the checkpoint of a step."""
-        return self.folder / checkpoint_name(step)
 
     def save_best(self, checkpoint: Checkpoint) -> Path:
         """Replace ``model_best.pth``; returns its path.
@@ -58,11 +56,6 @@ class CheckpointStore:
         path = self.folder / BEST
         save_checkpoint(path, checkpoint)
         return path
-
-    def remove(self, path: Path) -> None:
-        """Remove a checkpoint; it may be gone already."""
-        forget_file(path)
-        path.unlink(missing_ok=True)
 
     def set_aside(self, *, after: int) -> None:
         """Rename the checkpoints of more than `after` steps: the run goes on from there, and makes these steps anew.
@@ -75,12 +68,20 @@ class CheckpointStore:
                 moved = path.replace(path.with_name(f"set_aside_step{step}.pth"))
                 _LOGGER.warning("%s is of a later step than %d, where the run goes on: now %s", path, after, moved.name)
 
-    def _prune(self) -> None:
+    def _prune(self, newest: Path) -> None:
+        for name, entry in read_manifest(self.folder).items():
+            if entry.get("passing") and name != newest.name:
+                _remove(self.folder / name)
         if not self.keep_last:
             return
         for step, path in list(steps_in(self.folder).items())[self.keep_last :]:
             if not (self.keep_every and step % self.keep_every == 0):
-                self.remove(path)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    forget_file(path)
+    path.unlink(missing_ok=True)
 
 
 def steps_in(folder: Path) -> dict[int, Path]:

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 from fpt.checkpoint.checkpoint import Checkpoint
@@ -56,7 +55,6 @@ class Snapshots:
         self.period = period
         self.max_seconds = max_seconds
         self._last_saved: int | None = None
-        self._passing: Path | None = None
         self._tried = time.monotonic()
 
     def begin(self) -> None:
@@ -91,21 +89,17 @@ class Snapshots:
         Raises:
             OSError: it could not be written; older ones are untouched.
         """
-        if not is_main():
-            return
-        if self._last_saved != self.state.step:
-            path = self.store.save(self._checkpoint({}))
+        if is_main() and self._last_saved != self.state.step:
+            self._write()
             self._last_saved = self.state.step
-            _LOGGER.info("saved %s", path)
-            if self._passing is not None:
-                self.store.remove(self._passing)
-        self._passing = None
 
     def _save_in_passing(self) -> None:
-        """As `save`; the next checkpoint takes the place of this one."""
-        self.save()
         if is_main():
-            self._passing = self.store.path_of(self.state.step)
+            self._write(is_passing=True)
+
+    def _write(self, *, is_passing: bool = False) -> None:
+        path = self.store.save(self._checkpoint({}), is_passing=is_passing)
+        _LOGGER.info("saved %s", path)
 
     def save_last(self) -> None:
         """As `save`, at the end of the training.

@@ -56,6 +56,18 @@ def test_old_ones_go_but_every_so_many_steps_and_the_best(tmp_path: Path) -> Non
     assert len(json.loads((tmp_path / "ckpt" / "manifest.json").read_text())) == 4
 
 
+def test_passing_ones_go_when_the_next_is_there_whoever_wrote_them(tmp_path: Path) -> None:
+    store = fill(tmp_path, 10)
+    store.save(make_checkpoint(13), is_passing=True)
+    assert load_newest(tmp_path)[1].step == 13
+    other = CheckpointStore(tmp_path / "ckpt")  # after a crash
+    other.save(make_checkpoint(17), is_passing=True)
+    assert names_in(tmp_path) == ["model_step10.pth", "model_step17.pth"]
+    other.save(make_checkpoint(17))
+    other.save(make_checkpoint(20))
+    assert names_in(tmp_path) == ["model_step10.pth", "model_step17.pth", "model_step20.pth"]
+
+
 def test_newest_is_that_of_the_most_steps(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to resume: .* holds no checkpoint"):
         load_newest(tmp_path)

@@ -21,7 +21,8 @@ OPTIONS = ["--disp_interval", "2", "--bs", "1", "--set", "SOLVER.MAX_ITER", str(
 OPTIONS += ["TRAIN.KEEP_CHECKPOINTS", "2", "SOLVER.EMA_DECAY", "0.9", "MODEL.MASK_ON", "False", "FPN.DIM", "16"]
 KILLED = -9
 BESIDE = ["TRAIN.EVAL_PERIOD", "2", "DATA_LOADER.NUM_THREADS", "1"]
-"""Evaluations, the best checkpoint and a loader worker are other things that a kill can strike."""
+BESIDE += ["TRAIN.SNAPSHOT_ITERS", "2", "TRAIN.SNAPSHOT_MINUTES", "0.000001"]
+"""Evaluations, the best checkpoint, passing ones and a loader worker are other things that a kill can strike."""
 
 
 def run_trainings(tiny, folder: Path, kills: list[dict[str, Any]], more: Sequence[str] = ()) -> list[dict[str, Any]]:
