@@ -18,6 +18,14 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def _importable_tests() -> Iterator[None]:
+    """Processes that a test spawns find it by its name, however pytest was started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fresh_logger() -> Iterator[None]:
     """Undo what command lines do to the package's logger, so that no test depends on those before it."""

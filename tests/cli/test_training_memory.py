@@ -20,7 +20,7 @@ MODEL: {CONV_BODY: FPN.ResNet18_conv5_body_fpt, MASK_ON: True}
 DATASETS:
   shapes_train: {IMAGE_DIR: images/train, ANN_FILE: annotations/train.json}
   shapes_val: {IMAGE_DIR: images/val, ANN_FILE: annotations/val.json}
-RESNETS: {USE_GN: True, STRIDE_1X1: False, FREEZE_AT: 0, BASE_CHANNELS: 8}
+RESNETS: {USE_GN: True, STRIDE_1X1: False, FREEZE_AT: 0, BASE_CHANNELS: 16}
 GROUP_NORM: {NUM_GROUPS: 4}
 FPN: {DIM: 16, USE_GN: True, RPN_ANCHOR_START_SIZE: 8}
 SOLVER: {TYPE: AdamW, BASE_LR: 0.001, EMA_DECAY: 0.99, CLIP_GRAD_NORM: 10.0}

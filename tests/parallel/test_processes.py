@@ -27,7 +27,7 @@ def small_model() -> nn.Module:
     cfg = get_cfg()
     cfg.MODEL.CONV_BODY = "FPN.ResNet18_conv5_body_fpt"
     cfg.MODEL.MASK_ON = cfg.RESNETS.USE_GN = cfg.FPN.USE_GN = True
-    cfg.RESNETS.FREEZE_AT, cfg.RESNETS.BASE_CHANNELS = 0, 8
+    cfg.RESNETS.FREEZE_AT, cfg.RESNETS.BASE_CHANNELS = 0, 16
     cfg.FPN.DIM = cfg.FAST_RCNN.MLP_HEAD_DIM = cfg.MRCNN.DIM_REDUCED = 16
     cfg.TRAIN.BATCH_SIZE_PER_IM = cfg.TRAIN.RPN_BATCH_SIZE_PER_IM = 100_000
     cfg.TRAIN.FG_FRACTION = cfg.TRAIN.RPN_FG_FRACTION = 1.0
@@ -125,7 +125,7 @@ def work(rank: int, folder: str, port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory, _importable_tests: None) -> list[dict[str, Any]]:
     """What two processes found."""
     folder: Path = tmp_path_factory.mktemp("processes")
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

@@ -52,7 +52,7 @@ SLURM = {
 YAML = """\
 MODEL: {CONV_BODY: FPN.ResNet18_conv5_body}
 DATASETS: {train: {IMAGE_DIR: shapes/images/train, ANN_FILE: shapes/annotations/train.json}}
-RESNETS: {USE_GN: True, STRIDE_1X1: False, FREEZE_AT: 0, BASE_CHANNELS: 8}
+RESNETS: {USE_GN: True, STRIDE_1X1: False, FREEZE_AT: 0, BASE_CHANNELS: 16}
 GROUP_NORM: {NUM_GROUPS: 4}
 FPN: {DIM: 16, USE_GN: True}
 FAST_RCNN: {MLP_HEAD_DIM: 16}
