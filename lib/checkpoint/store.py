@@ -69,9 +69,10 @@ class CheckpointStore:
                 _LOGGER.warning("%s is of a later step than %d, where the run goes on: now %s", path, after, moved.name)
 
     def _prune(self, newest: Path) -> None:
-        for name, entry in read_manifest(self.folder).items():
-            if entry.get("passing") and name != newest.name:
-                _remove(self.folder / name)
+        entries = read_manifest(self.folder)
+        for path in steps_in(self.folder).values():
+            if entries.get(path.name, {}).get("passing") and path != newest:
+                _remove(path)
         if not self.keep_last:
             return
         for step, path in list(steps_in(self.folder).items())[self.keep_last :]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fpt.core.config import with_absolute_paths
@@ -29,10 +30,15 @@ def new_run_folder(root: str | Path, name: str) -> Path:
 
 
 def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Sequence[str]) -> None:
-    """Make the folder, write config.yaml and environment.json, and log into log.txt from here on."""
-    _open_log(folder)
-    write_text(folder / "config.yaml", with_absolute_paths(cfg).dump())
-    write_json(folder / "environment.json", describe_environment(program, arguments))
+    """Make the folder, write config.yaml and environment.json, and log into log.txt from here on.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with _explained(folder):
+        add_log_file(folder / "log.txt")
+        write_text(folder / "config.yaml", with_absolute_paths(cfg).dump())
+        write_json(folder / "environment.json", describe_environment(program, arguments))
     _LOGGER.info("run folder: %s", folder)
 
 
@@ -40,15 +46,20 @@ def start_log(folder: Path, *, program: str, arguments: Sequence[str]) -> None:
     """Make the folder of an evaluation or inference, describe it in environment_<program>.json, log into log.txt.
 
     The folder may be that of a training run, whose environment.json stays.
+
+    Raises:
+        UserError: it cannot be written.
     """
-    _open_log(folder)
-    name = program.removeprefix("fpt-")
-    write_json(folder / f"environment_{name}.json", describe_environment(program, arguments))
-
-
-def _open_log(folder: Path) -> None:
-    """Make the folder and its log.txt; UserError where that cannot be written."""
-    try:
+    with _explained(folder):
         add_log_file(folder / "log.txt")
+        name = program.removeprefix("fpt-")
+        write_json(folder / f"environment_{name}.json", describe_environment(program, arguments))
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """UserError for what the system says of a folder that cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"output folder {folder} cannot be written: {error.strerror or error}") from None

@@ -59,9 +59,8 @@ class TensorboardWriter:
 
     def __init__(self, folder: Path, *, start_step: int = 0) -> None:
         self.folder = folder / "tensorboard"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._first = start_step + 1
         self._file: Any = None
-        self._begin(start_step + 1)
 
     def __call__(self, record: Mapping[str, float]) -> None:
         """See CurveWriter."""
@@ -80,17 +79,18 @@ class TensorboardWriter:
         if self._file is not None:
             self._file.close()
 
-    def _begin(self, first_step: int) -> None:
-        """Start a file whose values are those from `first_step` on."""
+    def _begin(self) -> None:
+        """Start a file; values of its first step and later ones in other files are hidden."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            file = EventsWriter(str(self.folder / "events"), f".{first_step}")
-            file.write_event(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+            file = EventsWriter(str(self.folder / "events"), f".{self._first}")
+            file.write_event(Event(step=self._first, session_log=SessionLog(status=SessionLog.START)))
             file.flush()
         except OSError:
-            for path in self.folder.glob(f"events*.{first_step}"):
+            for path in self.folder.glob(f"events*.{self._first}"):
                 if not path.stat().st_size:
                     path.unlink()
             raise
@@ -100,13 +100,13 @@ class TensorboardWriter:
         from tensorboardX.proto.event_pb2 import Event
 
         if self._file is None:
-            self._begin(step)
+            self._begin()
         try:
             for summary in summaries:
                 self._file.write_event(Event(wall_time=time.time(), step=step, summary=summary))
             self._file.flush()
         except OSError:
-            self._file = None  # nothing that comes after half an event is read
+            self._file, self._first = None, step  # nothing that comes after half an event is read
             raise
 
 

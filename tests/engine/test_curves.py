@@ -97,8 +97,11 @@ def test_tensorboard_gets_values_and_pictures_at_once(tmp_path: Path) -> None:
 
 
 def test_tensorboard_of_a_resumed_run_hides_only_later_steps(tmp_path: Path) -> None:
-    TensorboardWriter(tmp_path, start_step=10).close()
-    version, start = events_in(tmp_path)
+    writer = TensorboardWriter(tmp_path, start_step=10)
+    writer.close()
+    assert not (tmp_path / "tensorboard").exists()
+    writer({"step": 20, "loss": 0.5})
+    version, start, _ = events_in(tmp_path)
     assert version.file_version == "brain.Event:2"
     assert (start.step, start.session_log.status) == (11, SessionLog.START)
 
@@ -108,13 +111,14 @@ def test_tensorboard_starts_a_new_file_after_an_error(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     writer = TensorboardWriter(tmp_path)
+    writer({"step": 10, "loss": 0.7})
     with monkeypatch.context() as patch:
         patch.setattr("tensorboardX.event_file_writer.EventsWriter.write_event", full_disk)
         for _ in range(30):
             with pytest.raises(OSError, match="No space left"):
                 writer(RECORD)
     writer({"step": 40, "loss": 0.5})
-    assert values_in(tmp_path) == [(40, "loss", 0.5)]
+    assert values_in(tmp_path) == [(10, "loss", 0.7), (40, "loss", 0.5)]
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
