@@ -213,15 +213,16 @@ def test_weights_of_boxes_alone_start_a_model_with_masks(
     assert "holds another network" in capsys.readouterr().err
 
 
-def _learn_by_heart(tiny, steps: int) -> dict:
+def _learn_by_heart(tiny, steps: int, *more: str) -> dict:
     """Metrics of the two training pictures after so many steps."""
     run = tiny.folder / "run"
-    options = ("SOLVER.MAX_ITER", steps, "SOLVER.BASE_LR", "0.002", "SOLVER.LR_POLICY", "cosine")
+    options = (*more, "SOLVER.MAX_ITER", steps, "SOLVER.BASE_LR", "0.002", "SOLVER.LR_POLICY", "cosine")
     options += ("SOLVER.WARM_UP_ITERS", "10")
     assert train.main(tiny.arguments("--output_dir", run, "--set", *options)) == 0
     losses = losses_of(run)
     assert losses[-1]["loss"] < losses[0]["loss"] / 10
-    assert evaluate.main(tiny.arguments("--load_ckpt", run / "ckpt" / f"model_step{steps}.pth")) == 0
+    weights = ("--load_ckpt", run / "ckpt" / f"model_step{steps}.pth")
+    assert evaluate.main(tiny.arguments(*weights, "--set", *options)) == 0
     return json.loads((run / "test" / "metrics.json").read_text())
 
 
@@ -233,7 +234,8 @@ def test_all_objects_of_two_pictures_are_learnt(tiny) -> None:
 
 @pytest.mark.slow
 def test_two_pictures_are_learnt_by_heart(tiny) -> None:
-    metrics = _learn_by_heart(tiny, 320)
+    width = ("RESNETS.BASE_CHANNELS", "64", "GROUP_NORM.NUM_GROUPS", "32")
+    metrics = _learn_by_heart(tiny, 320, *width)
     assert metrics["bbox"]["AP"] > 0.9
     assert metrics["segm"]["AP"] > 0.9
 

@@ -13,8 +13,8 @@ import pytest
 
 from fpt.dataloaders.shapes import generate_shapes
 
-NUM_STEPS, WARM_UP, INTERVAL, NUM_WORKERS = 2000, 600, 20, 4
-MAX_GROWTH_MIB = 10.0
+NUM_STEPS, WARM_UP, INTERVAL, NUM_WORKERS = 2000, 1000, 20, 4
+MAX_GROWTH_MIB = 8.0
 YAML = """\
 MODEL: {CONV_BODY: FPN.ResNet18_conv5_body_fpt, MASK_ON: True}
 DATASETS:
