@@ -14,7 +14,7 @@ from fpt.utils.timer import format_duration
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "demo" / "shapes_fpt_R-18.yaml"
-NUM_PICTURES = 12
+NUM_IMAGES = 12
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,8 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo"), help="where to (%(default)s)")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data", help="shapes/ is made in it (%(default)s)")
-    parser.add_argument("--num_train", type=int, default=2000, help="training pictures to make (%(default)s)")
-    parser.add_argument("--num_val", type=int, default=100, help="validation pictures to make (%(default)s)")
+    parser.add_argument("--num_train", type=int, default=2000, help="training images to make (%(default)s)")
+    parser.add_argument("--num_val", type=int, default=100, help="validation images to make (%(default)s)")
     parser.add_argument(
         "--set", dest="set_cfgs", nargs="+", default=[], metavar="KEY VALUE", help="options over the yaml"
     )
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("Data", lambda: shapes.main(["--output_dir", str(data_dir / "shapes"), *numbers])),
         ("Training", lambda: train.main([*common, "--output_dir", str(output_dir), *_resume(output_dir)])),
         ("Evaluation", lambda: test.main([*common, "--output_dir", str(output_dir), *_weights(output_dir)])),
-        ("Pictures", lambda: infer.main([*common, *_weights(output_dir), *_pictures(output_dir, data_dir)])),
+        ("Images", lambda: infer.main([*common, *_weights(output_dir), *_infer_arguments(output_dir, data_dir)])),
     ]
     for number, (name, part) in enumerate(parts, start=1):
         print(f"\n== {number}/{len(parts)} {name}", flush=True)
@@ -70,10 +70,10 @@ def _checkpoint(output_dir: Path) -> Path:
     return max((output_dir / "ckpt").glob("model_step*.pth"), key=lambda path: path.stat().st_mtime)
 
 
-def _pictures(output_dir: Path, data_dir: Path) -> list[str]:
-    pictures = sorted((data_dir / "shapes" / "images" / "val").iterdir())[:NUM_PICTURES]
-    images = [str(path) for path in pictures]
-    return ["--images", *images, "--output_dir", str(output_dir / "pictures"), "--thresh", "0.5"]
+def _infer_arguments(output_dir: Path, data_dir: Path) -> list[str]:
+    paths = sorted((data_dir / "shapes" / "images" / "val").iterdir())[:NUM_IMAGES]
+    images = [str(path) for path in paths]
+    return ["--images", *images, "--output_dir", str(output_dir / "images"), "--thresh", "0.5"]
 
 
 def _report(output_dir: Path, data_dir: Path, seconds: float) -> None:
@@ -83,13 +83,13 @@ def _report(output_dir: Path, data_dir: Path, seconds: float) -> None:
     checkpoint = _checkpoint(output_dir)
     print(f"\n== Done in {format_duration(seconds)}")
     print(", ".join(f"{names[kind]} {value:.3f}" for kind, value in average_precision.items()))
-    print(f"pictures     {output_dir / 'pictures'}")
+    print(f"images     {output_dir / 'images'}")
     print(f"metrics      {output_dir / 'metrics.json'}")
     print(f"checkpoint   {checkpoint}")
     print(f"data set     {data_dir / 'shapes'}")
     print(f"log, curve   {output_dir / 'log.txt'}, {output_dir / 'metrics.jsonl'}")
     print("next:")
-    print("  your own pictures: write a yaml file as in configs/examples, then tools/train_net_step.py --cfg <yaml>")
+    print("  your own images: write a yaml file as in configs/examples, then tools/train_net_step.py --cfg <yaml>")
     print(f"  look at others:    tools/infer_simple.py --cfg {CONFIG} --load_ckpt {checkpoint} --image_dir <folder>")
     print("  every option:      docs/config.md, and --help of each tool")
 

@@ -1,9 +1,10 @@
-"""Body, FPN and FPT as one ONNX file, checked against PyTorch in onnxruntime.
+"""Backbone, FPN and FPT as one ONNX file, checked against PyTorch in onnxruntime.
 
 Needs the packages of the extra: pip install 'fpt[export]'. Seconds for a fixed size, about a minute with
 --dynamic, which leaves height and width free (from 65 pixels on). To export a trained detector's own:
 
-    model = build_model(cfg, num_classes=...); load its checkpoint; export(BodyAndNeck(model.body, model.neck), ...)
+    model = build_model(cfg, num_classes=...); load its weights
+    export(BackboneAndNeck(model.backbone, model.neck), ...)
 """
 
 from __future__ import annotations
@@ -28,32 +29,32 @@ from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 BOUND = 1e-3  # of the largest value of a map: what float32 may differ between two orders of summation
 
 
-class BodyAndNeck(nn.Module):
-    """Normalised pictures [B, 3, H, W] without padding -> the neck's maps by name."""
+class BackboneAndNeck(nn.Module):
+    """Normalised images [B, 3, H, W] without padding -> the neck's maps by name."""
 
-    def __init__(self, body: nn.Module, neck: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, neck: nn.Module) -> None:
         super().__init__()
-        self.body = body
+        self.backbone = backbone
         self.neck = neck
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        return self.neck(self.body(images))
+        return self.neck(self.backbone(images))
 
 
-def make_model(max_keys: int) -> BodyAndNeck:
+def make_model(max_keys: int) -> BackboneAndNeck:
     """A slim ResNet-18 with random weights, FPN and FPT, ready for evaluation."""
     torch.manual_seed(0)
     norm = partial(group_norm, num_groups=16)
-    body = ResNet(depth=18, norm=lambda channels, _: norm(channels), base_channels=16)
-    pyramid = FeaturePyramid(in_channels=body.out_channels, out_channels=32, norm=norm)
+    backbone = ResNet(depth=18, norm=lambda channels, _: norm(channels), base_channels=16)
+    pyramid = FeaturePyramid(in_channels=backbone.out_channels, out_channels=32, norm=norm)
     transformer = FeaturePyramidTransformer(
-        in_channels=32, num_levels=len(body.out_channels), max_keys=max_keys, norm=norm
+        in_channels=32, num_levels=len(backbone.out_channels), max_keys=max_keys, norm=norm
     )
-    return BodyAndNeck(body, PyramidNeck(pyramid=pyramid, transformer=transformer)).eval()
+    return BackboneAndNeck(backbone, PyramidNeck(pyramid=pyramid, transformer=transformer)).eval()
 
 
 def export(model: nn.Module, size: tuple[int, int], file: Path, *, is_dynamic: bool) -> None:
-    """Write the model for pictures of a size; with `is_dynamic` for those of others too."""
+    """Write the model for images of a size; with `is_dynamic` for those of others too."""
     image = torch.randn(1, 3, *size)
     free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     program = torch.export.export(model, (image,), dynamic_shapes=(free,) if is_dynamic else None)

@@ -1,6 +1,6 @@
 """FPT as the neck of torchvision's own detectors: one assignment, then everything as before.
 
-Each detector takes a training step on two made-up pictures of different sizes, detects, and hands its weights on.
+Each detector takes a training step on two made-up images of different sizes, detects, and hands its weights on.
 Seconds on a CPU. In your own code:
 
     from torchvision.models.detection import maskrcnn_resnet50_fpn
@@ -40,8 +40,8 @@ def make_backbone(layers: Sequence[int], extra_blocks: ExtraFPNBlock) -> Backbon
     channels = [64 * 2 ** (layer - 1) for layer in layers]
     names = {f"layer{layer}": str(index) for index, layer in enumerate(layers)}
     norm = partial(group_norm, num_groups=16)
-    body = resnet18(weights=None, norm_layer=norm)  # from scratch, so GroupNorm; with weights: FrozenBatchNorm2d
-    backbone = BackboneWithFPN(body, names, channels, WIDTH, extra_blocks)
+    resnet = resnet18(weights=None, norm_layer=norm)  # from scratch, so GroupNorm; with weights: FrozenBatchNorm2d
+    backbone = BackboneWithFPN(resnet, names, channels, WIDTH, extra_blocks)
     backbone.fpn = FeaturePyramidTransformerNetwork(
         channels,
         WIDTH,
@@ -53,7 +53,7 @@ def make_backbone(layers: Sequence[int], extra_blocks: ExtraFPNBlock) -> Backbon
 
 
 def make_detector(name: str) -> nn.Module:
-    """Faster R-CNN, Mask R-CNN or RetinaNet of torchvision, on small pictures."""
+    """Faster R-CNN, Mask R-CNN or RetinaNet of torchvision, on small images."""
     if name == "retinanet":
         anchors = AnchorGenerator(tuple((size,) for size in (16, 32, 64, 128, 256)), ((0.5, 1.0, 2.0),) * 5)
         backbone = make_backbone((2, 3, 4), LastLevelP6P7(WIDTH, WIDTH))
@@ -72,7 +72,7 @@ def make_detector(name: str) -> nn.Module:
 
 
 def make_batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Two pictures of different sizes and their targets."""
+    """Two images of different sizes and their targets."""
     images = [torch.rand(3, 101, 167), torch.rand(3, 140, 96)]
     boxes, labels = torch.tensor([[10.0, 10, 60, 70], [30, 20, 90, 90]]), torch.tensor([1, 3])
     targets = []
@@ -93,9 +93,9 @@ def try_out(name: str) -> None:
     sum(losses.values()).backward()
     torch.optim.SGD(model.parameters(), lr=0.001).step()
     found = model.eval()(images)
-    twin = make_detector(name).eval()
-    twin.load_state_dict(model.state_dict(), strict=True)
-    if not torch.equal(twin(images)[0]["boxes"], found[0]["boxes"]):
+    copy = make_detector(name).eval()
+    copy.load_state_dict(model.state_dict(), strict=True)
+    if not torch.equal(copy(images)[0]["boxes"], found[0]["boxes"]):
         raise RuntimeError(f"{name}: the same weights gave other detections")
     shown = ", ".join(f"{key} {value.item():.3f}" for key, value in losses.items())
     print(f"{name}: {shown}; {len(found[0]['boxes'])} boxes; {time.perf_counter() - start:.1f} s")

@@ -30,7 +30,7 @@ def _parse(path: Path) -> ast.Module:
 
 def _is_reader(path: Path) -> bool:
     """Whether a file may read the configuration: builders, command lines and the configuration itself."""
-    return path.name == "build.py" or path.relative_to(LIB).parts[0] in ("cli", "core")
+    return path.name == "build.py" or path.relative_to(LIB).parts[0] in ("run", "cli", "core")
 
 
 class _Reads(ast.NodeVisitor):

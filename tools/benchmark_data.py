@@ -1,6 +1,6 @@
-"""Measures the data pipeline at COCO's size: opening the annotations, memory of a loader worker, pictures a second.
+"""Measures the data pipeline at COCO's size: opening the annotations, memory of a loader worker, images a second.
 
-Writes a made-up data set (118k pictures, 860k polygons) into --work_dir, once.
+Writes a made-up data set (118k images, 860k polygons) into --work_dir, once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from fpt.dataloaders.cache import cache_paths
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import read_image
-from fpt.dataloaders.loader import PictureLoader
+from fpt.dataloaders.loader import ImageLoader
 from fpt.dataloaders.samplers import TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip, resize_image
 
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_picture(path: Path) -> None:
+def make_image(path: Path) -> None:
     """A 640 x 480 JPEG of about the size of a photo's."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -47,11 +47,11 @@ def make_picture(path: Path) -> None:
 
 
 def make_dataset(folder: Path, num_images: int, num_objects: int) -> tuple[Path, Path]:
-    """Annotation file and picture folder; polygons of 10 to 25 points, 80 classes, pictures linked to one file."""
+    """Annotation file and image folder; polygons of 10 to 25 points, 80 classes, images linked to one file."""
     ann_file, image_dir = folder / f"made_up_{num_images}_{num_objects}.json", folder / f"images_{num_images}"
     image_dir.mkdir(parents=True, exist_ok=True)
     if not (folder / "photo.jpg").exists():
-        make_picture(folder / "photo.jpg")
+        make_image(folder / "photo.jpg")
     names = [f"{k:012d}.jpg" for k in range(num_images)]
     for name in names:
         if not (image_dir / name).is_symlink():
@@ -103,9 +103,9 @@ def memory_mb(process_id: int) -> dict[str, float]:
 
 
 def measure_workers(dataset: CocoDataset, context: str, num_workers: int, num_batches: int) -> dict[str, float]:
-    """Mean memory of a worker after batches of random pictures, and pictures a second of all workers."""
+    """Mean memory of a worker after batches of random images, and images a second of all workers."""
     sampler = TrainBatchSampler(is_wide=dataset.is_wide, batch_size=2, seed=0)
-    loader = PictureLoader(dataset, batch_sampler=sampler, num_workers=num_workers, context=context)
+    loader = ImageLoader(dataset, batch_sampler=sampler, num_workers=num_workers, context=context)
     batches = iter(loader)
     next(batches)
     start = time.perf_counter()
@@ -114,11 +114,11 @@ def measure_workers(dataset: CocoDataset, context: str, num_workers: int, num_ba
     rate = 2 * num_batches / (time.perf_counter() - start)
     memories = [memory_mb(process.pid) for process in multiprocessing.active_children() if process.pid]
     means = {key: float(np.mean([memory[key] for memory in memories])) for key in ("USS", "PSS")}
-    return {**means, "pictures/s": rate}
+    return {**means, "images/s": rate}
 
 
 def measure_decoding(paths: list[Path], seconds: float = 5.0) -> float:
-    """Pictures a second of one core through reading, decoding and resizing to 800 pixels."""
+    """Images a second of one core through reading, decoding and resizing to 800 pixels."""
     cv2.setNumThreads(0)
     count, start = 0, time.process_time()
     while time.process_time() - start < seconds:
@@ -140,9 +140,9 @@ def main() -> None:
         base = measure_workers(small, context, args.num_workers, args.num_batches)
         full = measure_workers(dataset, context, args.num_workers, args.num_batches)
         added = ", ".join(f"{key} {full[key]:.0f} MB (+{full[key] - base[key]:.0f})" for key in ("USS", "PSS"))
-        print(f"a {context} worker: {added}; + = against 100 pictures; {full['pictures/s']:.0f} pictures/s with masks")
+        print(f"a {context} worker: {added}; + = against 100 images; {full['images/s']:.0f} images/s with masks")
     photos = sorted(args.image_dir.glob("*.jpg")) if args.image_dir else [args.work_dir / "photo.jpg"]
-    print(f"decode and resize to 800: {measure_decoding(photos):.0f} pictures a second and core ({photos[0].parent})")
+    print(f"decode and resize to 800: {measure_decoding(photos):.0f} images a second and core ({photos[0].parent})")
 
 
 if __name__ == "__main__":

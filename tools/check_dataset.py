@@ -19,12 +19,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg", help="yaml file; its data sets are checked unless --dataset names others")
     parser.add_argument("--dataset", help="a name as train_net_step takes it")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="options over the yaml file")
-    parser.add_argument("--read_pictures", action="store_true", help="load every picture and mask too")
+    parser.add_argument("--read_images", action="store_true", help="load every image and mask too")
     return parser.parse_args()
 
 
-def check_pictures(dataset: CocoDataset) -> int:
-    """Load every picture and its masks as training does; print and count what fails."""
+def check_images(dataset: CocoDataset) -> int:
+    """Load every image and its masks as training does; print and count what fails."""
     num_failures = 0
     for index in range(len(dataset)):
         try:
@@ -40,7 +40,7 @@ def check_pictures(dataset: CocoDataset) -> int:
     return num_failures
 
 
-def check(cfg: CfgNode, name: str, *, reads_pictures: bool) -> bool:
+def check(cfg: CfgNode, name: str, *, reads_images: bool) -> bool:
     """Print what a data set holds and what is wrong; whether anything is.
 
     Raises:
@@ -53,8 +53,8 @@ def check(cfg: CfgNode, name: str, *, reads_pictures: bool) -> bool:
     if not dataset.num_objects:
         print("  ERROR there is no annotated object: it can be evaluated on, not trained on")
     num_failures = 0
-    if reads_pictures:
-        num_failures = check_pictures(build_dataset(cfg, name, is_train=True, with_masks=dataset.has_masks))
+    if reads_images:
+        num_failures = check_images(build_dataset(cfg, name, is_train=True, with_masks=dataset.has_masks))
     return bool(dataset.report.findings) or not dataset.num_objects or num_failures > 0
 
 
@@ -75,7 +75,7 @@ def main() -> int:
         return 2
     for name in ordered:
         try:
-            is_faulty |= check(cfg, name, reads_pictures=args.read_pictures)
+            is_faulty |= check(cfg, name, reads_images=args.read_images)
         except UserError as error:
             print(error)
             is_faulty = True

@@ -1,4 +1,4 @@
-"""Draw what a checkpoint finds in pictures: the same as the command fpt-infer."""
+"""Draw what a checkpoint finds in images: the same as the command fpt-infer."""
 
 import sys
 

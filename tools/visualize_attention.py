@@ -1,4 +1,4 @@
-"""Draw where the transformers of a checkpoint look in pictures."""
+"""Draw where the transformers of a checkpoint look in images."""
 
 import sys
 

@@ -19,7 +19,7 @@ class Part:
     """Of one forward pass.
 
     Attributes:
-        name: body, FPN, ST, GT, RT, fusion, RPN or heads.
+        name: backbone, FPN, ST, GT, RT, fusion, RPN or heads.
         parameters: numbers in its parameters.
         flops: 2 for each multiplication with addition, in convolutions and matrix products, as torch counts them.
     """
@@ -30,7 +30,7 @@ class Part:
 
 
 def count_parts(model: GeneralizedRCNN, image: torch.Tensor) -> list[Part]:
-    """What each part of the detector holds and computes for a picture [3, H, W]; attention is counted as it runs."""
+    """What each part of the detector holds and computes for an image [3, H, W]; attention is counted as it runs."""
     counter = FlopCounterMode(display=False)
     model.eval()
     with torch.no_grad(), counter:
@@ -54,7 +54,7 @@ def count_parts(model: GeneralizedRCNN, image: torch.Tensor) -> list[Part]:
 
 def part_modules(model: GeneralizedRCNN) -> dict[str, list[nn.Module]]:
     """Modules of each part but the heads, which are called by other names than forward."""
-    modules = {"body": [model.get_submodule("body")], "FPN": [model.get_submodule("neck.pyramid")]}
+    modules = {"backbone": [model.get_submodule("backbone")], "FPN": [model.get_submodule("neck.pyramid")]}
     transformer = dict(model.named_modules()).get("neck.transformer")
     if isinstance(transformer, FeaturePyramidTransformer):
         modules["ST"] = list(transformer.selfs.values())

@@ -17,7 +17,7 @@ from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 
 STRIDES = (4, 8, 16, 32)
-BODY_CHANNELS = (256, 512, 1024, 2048)
+BACKBONE_CHANNELS = (256, 512, 1024, 2048)
 CHANNELS = 256
 KEY_CHANNELS = 128
 PHASES = ("forward", "training")
@@ -31,7 +31,7 @@ def attention_case(case: str, size_hw: tuple[int, int], phase: str, device: torc
 
     Args:
         case: "ours" or "dense".
-        size_hw: of the picture in pixels.
+        size_hw: of the image in pixels.
         phase: one of PHASES.
         device: where to compute.
     """
@@ -72,7 +72,7 @@ class Neck(nn.Module):
         """`max_keys` of FPT; None = FPN alone."""
         super().__init__()
         norm = partial(group_norm, num_groups=32, eps=1e-5)
-        self.fpn = FeaturePyramid(in_channels=BODY_CHANNELS, out_channels=CHANNELS, norm=norm)
+        self.fpn = FeaturePyramid(in_channels=BACKBONE_CHANNELS, out_channels=CHANNELS, norm=norm)
         self.fpt = None
         if max_keys is not None:
             self.fpt = FeaturePyramidTransformer(
@@ -90,7 +90,7 @@ def neck_case(case: str, size_hw: tuple[int, int], phase: str, device: torch.dev
     max_keys = {"FPN": None, "FPT exact": 0, "FPT dense": 0, "FPT": 1024}[case]
     torch.manual_seed(0)
     neck = Neck(max_keys=max_keys).to(device).train(phase == "training")
-    features = body_maps(size_hw, device)
+    features = backbone_maps(size_hw, device)
     is_dense = case == "FPT dense"
 
     def run() -> None:
@@ -103,12 +103,12 @@ def neck_case(case: str, size_hw: tuple[int, int], phase: str, device: torch.dev
     return run
 
 
-def body_maps(size_hw: tuple[int, int], device: torch.device) -> OrderedDict[str, Tensor]:
-    """Random maps as a ResNet-50 would give them for one picture."""
+def backbone_maps(size_hw: tuple[int, int], device: torch.device) -> OrderedDict[str, Tensor]:
+    """Random maps as a ResNet-50 would give them for one image."""
     generator = torch.Generator().manual_seed(0)
     return OrderedDict(
         (f"res{level}", torch.randn((1, channels, *_level_size(size_hw, stride)), generator=generator).to(device))
-        for level, (channels, stride) in enumerate(zip(BODY_CHANNELS, STRIDES, strict=True), start=2)
+        for level, (channels, stride) in enumerate(zip(BACKBONE_CHANNELS, STRIDES, strict=True), start=2)
     )
 
 

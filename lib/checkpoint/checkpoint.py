@@ -9,14 +9,16 @@ from typing import Any, BinaryIO
 
 import torch
 
+from fpt.checkpoint.legacy import upgrade_format_1
 from fpt.checkpoint.manifest import check_file, enter_file, forget_file
 from fpt.checkpoint.safe_load import require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 is read too: see ``fpt.checkpoint.legacy``."""
 
-_MIN_BODY_SHARE = 2 / 3
+_MIN_BACKBONE_SHARE = 2 / 3
 """Between networks of other depths about half of the values fit, by accident."""
 
 
@@ -29,7 +31,7 @@ class Checkpoint:
         classes: class names, background left out; label i + 1 is classes[i].
         config: resolved configuration as yaml text.
         step: finished optimizer steps.
-        pictures: training pictures consumed; the position in the data.
+        images: training images consumed; the position in the data.
         optimizer: state dict of the optimizer, None when the training state is not kept.
         metrics: results of the evaluation at this step, when there was one.
         best: highest selection metric of the run so far, None before the first evaluation.
@@ -42,7 +44,7 @@ class Checkpoint:
     classes: list[str]
     config: str
     step: int
-    pictures: int = 0
+    images: int = 0
     optimizer: dict[str, Any] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     best: float | None = None
@@ -61,17 +63,17 @@ def checkpoint_name(step: int) -> str:
     return f"model_step{step}.pth"
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint, *, is_passing: bool = False) -> None:
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, is_temporary: bool = False) -> None:
     """Write `checkpoint` to `path` and its checksum into the manifest beside it.
 
-    An existing file is replaced only by a complete one. The manifest remembers one that `is_passing`.
+    An existing file is replaced only by a complete one. The manifest remembers one that `is_temporary`.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written; what was there before is untouched.
     """
     content = {"format": FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(Checkpoint)}}
     write_atomic(path, lambda file: _save(content, file), before_move=lambda: forget_file(path))
-    enter_file(path, step=checkpoint.step, is_passing=is_passing)
+    enter_file(path, step=checkpoint.step, is_temporary=is_temporary)
 
 
 def _save(content: dict[str, Any], file: BinaryIO) -> None:
@@ -96,11 +98,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     content = safe_torch_load(path)
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(
-            f"{path} is no checkpoint of this program (it has no entry 'format'); weights of a body alone belong "
+            f"{path} is no checkpoint of this program (it has no entry 'format'); weights of a backbone alone belong "
             "into RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
         )
+    if content["format"] == 1:
+        content = upgrade_format_1(content)
     if content["format"] != FORMAT:
-        raise UserError(f"{path} has checkpoint format {content['format']!r}; this version reads format {FORMAT}")
+        raise UserError(f"{path} has checkpoint format {content['format']!r}; this version reads 1 and {FORMAT}")
     names = {f.name for f in fields(Checkpoint)}
     try:
         checkpoint = Checkpoint(**{name: value for name, value in content.items() if name in names})
@@ -141,7 +145,7 @@ def load_fitting_weights(
     """Copy the weights whose name and shape `model` has too; the others keep their fresh values.
 
     Args:
-        model: filled in place; the names of its body begin with ``body.``.
+        model: filled in place; the names of its backbone begin with ``backbone.``.
         checkpoint: where the weights come from.
         source: named in errors.
 
@@ -149,19 +153,21 @@ def load_fitting_weights(
         The parts of `model` that start afresh, and those of the checkpoint that have no place in it.
 
     Raises:
-        UserError: less than two thirds of the body's values fit: the checkpoint is of another network.
+        UserError: less than two thirds of the backbone's values fit: the checkpoint is of another network.
     """
     own = model.state_dict()
     fitting = {
         name: value for name, value in checkpoint.model.items() if name in own and own[name].shape == value.shape
     }
     fresh = [name for name in own if name not in fitting]
-    body = [name for name in own if name.startswith("body.")]
-    share = sum(own[name].numel() for name in body if name in fitting) / max(sum(own[name].numel() for name in body), 1)
-    if share < _MIN_BODY_SHARE:
+    backbone = [name for name in own if name.startswith("backbone.")]
+    share = sum(own[name].numel() for name in backbone if name in fitting) / max(
+        sum(own[name].numel() for name in backbone), 1
+    )
+    if share < _MIN_BACKBONE_SHARE:
         raise UserError(
-            f"{source} holds another network: only {share:.0%} of the body's values fit; without a place or of another "
-            f"shape are {_some([name for name in fresh if name in body])}. Check MODEL.CONV_BODY"
+            f"{source} holds another network: only {share:.0%} of the backbone's values fit; without a place or of "
+            f"another shape are {_some([name for name in fresh if name in backbone])}. Check MODEL.CONV_BODY"
         )
     model.load_state_dict(fitting, strict=False)
     unused = [name for name in checkpoint.model if name not in own]

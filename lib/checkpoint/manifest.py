@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
 
 
-def enter_file(path: Path, *, step: int, is_passing: bool = False) -> None:
-    """Enter a complete checkpoint of `step` steps; a passing one makes room for the next."""
+def enter_file(path: Path, *, step: int, is_temporary: bool = False) -> None:
+    """Enter a complete checkpoint of `step` steps; a temporary one makes room for the next."""
     entries = read_manifest(path.parent)
     entries[path.name] = {"step": step, "bytes": path.stat().st_size, "sha256": file_digest(path)}
-    if is_passing:
-        entries[path.name]["passing"] = True
+    if is_temporary:
+        entries[path.name]["temporary"] = True
     _write(path.parent, entries)
 
 
@@ -72,6 +73,11 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return (
         {name: entry for name, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}
     )
+
+
+def is_temporary(entry: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint of an entry is removed when the next one is written; older manifests say ``passing``."""
+    return bool(entry.get("temporary") or entry.get("passing"))
 
 
 def file_digest(path: Path) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from fpt.checkpoint.checkpoint import Checkpoint, checkpoint_name, load_checkpoint, save_checkpoint
-from fpt.checkpoint.manifest import forget_file, read_manifest
+from fpt.checkpoint.manifest import forget_file, is_temporary, read_manifest
 from fpt.utils.errors import UserError
 from fpt.utils.files import remove_leftovers
 
@@ -34,16 +34,16 @@ class CheckpointStore:
         """Remove what killed processes have left half written."""
         remove_leftovers(self.folder)
 
-    def save(self, checkpoint: Checkpoint, *, is_passing: bool = False) -> Path:
+    def save(self, checkpoint: Checkpoint, *, is_temporary: bool = False) -> Path:
         """Write the checkpoint of a step, then remove what is no longer kept; returns its path.
 
-        One that `is_passing` is kept until the next is written.
+        One that `is_temporary` is kept until the next is written.
 
         Raises:
             OSError: it could not be written; nothing was removed.
         """
         path = self.folder / checkpoint_name(checkpoint.step)
-        save_checkpoint(path, checkpoint, is_passing=is_passing)
+        save_checkpoint(path, checkpoint, is_temporary=is_temporary)
         self._prune(path)
         return path
 
@@ -57,7 +57,7 @@ class CheckpointStore:
         save_checkpoint(path, checkpoint)
         return path
 
-    def set_aside(self, *, after: int) -> None:
+    def supersede(self, *, after: int) -> None:
         """Rename the checkpoints of more than `after` steps: the run goes on from there, and makes these steps anew.
 
         Under their names they would pass for its newest ones. They are damaged, or of a future that was given up.
@@ -65,13 +65,13 @@ class CheckpointStore:
         for step, path in steps_in(self.folder).items():
             if step > after:
                 forget_file(path)
-                moved = path.replace(path.with_name(f"set_aside_step{step}.pth"))
+                moved = path.replace(path.with_name(f"superseded_step{step}.pth"))
                 _LOGGER.warning("%s is of a later step than %d, where the run goes on: now %s", path, after, moved.name)
 
     def _prune(self, newest: Path) -> None:
         entries = read_manifest(self.folder)
         for path in steps_in(self.folder).values():
-            if entries.get(path.name, {}).get("passing") and path != newest:
+            if is_temporary(entries.get(path.name, {})) and path != newest:
                 _remove(path)
         if not self.keep_last:
             return

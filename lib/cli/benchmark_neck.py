@@ -29,7 +29,7 @@ _NUM_CLASSES = 81
 _MIB = 2**20
 
 
-def picture_size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """Type of ``--sizes``: "512x640" -> (512, 640)."""
     try:
         height, width = (int(number) for number in text.lower().split("x"))
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="neck: FPN, FPT with MAX_KEYS, FPT exact, FPT by the dense formula; attention: the ten attentions of a "
         "pyramid, ours and dense; detector: time of the neck in a detector, parameters and FLOPs by part (%(default)s)",
     )
-    parser.add_argument("--sizes", type=picture_size, nargs="+", default=[picture_size(x) for x in SIZES])
+    parser.add_argument("--sizes", type=image_size, nargs="+", default=[image_size(x) for x in SIZES])
     parser.add_argument("--phases", choices=PHASES, nargs="+", default=list(PHASES))
     parser.add_argument("--cases", nargs="+", help="only these cases")
     parser.add_argument("--rounds", type=positive_int, default=1, help="turns; cases take turns in each (%(default)s)")
@@ -155,14 +155,14 @@ def _measure_case(job: dict[str, Any]) -> dict[str, Any]:
 
 def _detector(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time of the neck in the recipe's detector, with and without the transformer; parameters and FLOPs by part."""
-    body = load_cfg(args.cfg).MODEL.CONV_BODY.removesuffix("_fpt")
-    models = {name: _build(args, name) for name in (body, f"{body}_fpt")}
+    backbone = load_cfg(args.cfg).MODEL.CONV_BODY.removesuffix("_fpt")
+    models = {name: _build(args, name) for name in (backbone, f"{backbone}_fpt")}
     figures: list[dict[str, Any]] = []
     for size in args.sizes:
         image = torch.rand((3, *size), generator=torch.Generator().manual_seed(0)).to(args.device) * 255
         print(f"\n{size[0]}x{size[1]}, forward")
         times = {name: [time_neck(model, image) for _ in range(args.rounds + 1)][1:] for name, model in models.items()}
-        plain = min(total for _, total in times[body])
+        plain = min(total for _, total in times[backbone])
         for name, model in models.items():
             neck, total = (min(column) for column in zip(*times[name], strict=True))
             print(f"{name}: detector {total:.2f} s, its neck {neck:.2f} s = {neck / plain:.2f} x the plain detector")
@@ -170,13 +170,19 @@ def _detector(args: argparse.Namespace) -> list[dict[str, Any]]:
             for part in parts:
                 print(f"  {part.name:<8} {part.parameters / 1e6:8.2f} M parameters {part.flops / 1e9:9.1f} GFLOPs")
             figures.append(
-                {"size": size, "body": name, "neck_seconds": neck, "seconds": total, "parts": [vars(p) for p in parts]}
+                {
+                    "size": size,
+                    "backbone": name,
+                    "neck_seconds": neck,
+                    "seconds": total,
+                    "parts": [vars(p) for p in parts],
+                }
             )
     return figures
 
 
-def _build(args: argparse.Namespace, body: str) -> GeneralizedRCNN:
-    cfg = load_cfg(args.cfg, ["MODEL.CONV_BODY", body, "RESNETS.IMAGENET_PRETRAINED_WEIGHTS", ""])
+def _build(args: argparse.Namespace, backbone: str) -> GeneralizedRCNN:
+    cfg = load_cfg(args.cfg, ["MODEL.CONV_BODY", backbone, "RESNETS.IMAGENET_PRETRAINED_WEIGHTS", ""])
     torch.manual_seed(0)
     return build_model(cfg, num_classes=_NUM_CLASSES).to(args.device).eval()
 

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fpt.cli.devices import resolve_device
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import dataset_names
 from fpt.engine.interrupt import StoppedAtOnce
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.parallel.processes import process_group
+from fpt.run.devices import resolve_device
 from fpt.utils.distributed import local_world_size, rank
 from fpt.utils.errors import LoaderError, UserError
 from fpt.utils.logging import setup_logging
@@ -60,7 +60,7 @@ def refuse_detectron(path: Path | None) -> None:
     if path is not None:
         raise UserError(
             f"--load_detectron {path}: whole models in Detectron's pickle format cannot be read yet; nothing in the "
-            "file was run. Use --load_ckpt with a checkpoint of this program, or start a body from "
+            "file was run. Use --load_ckpt with a checkpoint of this program, or start a backbone from "
             "RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
         )
 
@@ -113,7 +113,7 @@ def run_command(command: Callable[[], int]) -> int:
     except NonFiniteLossError as error:
         print(
             f"error: training diverged: {error}; the weights are those of the last good step. Lower SOLVER.BASE_LR "
-            "(--lr), lengthen SOLVER.WARM_UP_ITERS or set SOLVER.CLIP_GRAD_NORM, and look at these pictures "
+            "(--lr), lengthen SOLVER.WARM_UP_ITERS or set SOLVER.CLIP_GRAD_NORM, and look at these images "
             "(skipped_steps.jsonl in the run folder names those of the other steps)",
             file=sys.stderr,
         )

@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
             folder = args.output_dir / f"{name}-{seed}"
             found = _read(folder, cfg.SOLVER.MAX_ITER)
             if found is None:
-                _train(args, name, seed, folder, body=cfg.MODEL.CONV_BODY, last_step=cfg.SOLVER.MAX_ITER)
+                _train(args, name, seed, folder, backbone=cfg.MODEL.CONV_BODY, last_step=cfg.SOLVER.MAX_ITER)
                 found = _read(folder, cfg.SOLVER.MAX_ITER)
             if found is None:
                 raise UserError(f"{folder} has no evaluation of step {cfg.SOLVER.MAX_ITER}; see its log.txt")
@@ -79,11 +79,11 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, body: str, last_step: int) -> None:
+def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, backbone: str, last_step: int) -> None:
     """One run in a process of its own: nothing of it reaches the next one."""
     interactions = VARIANTS[name]
     options = {"RNG_SEED": str(seed), "TRAIN.EVAL_PERIOD": str(last_step)}
-    options["MODEL.CONV_BODY"] = body if interactions else body.removesuffix("_fpt")
+    options["MODEL.CONV_BODY"] = backbone if interactions else backbone.removesuffix("_fpt")
     if interactions:
         options["MODEL.FPT.INTERACTIONS"] = str(interactions)
     pairs = [text for pair in options.items() for text in pair]

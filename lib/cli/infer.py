@@ -1,4 +1,4 @@
-"""Command line that draws what a checkpoint finds in pictures."""
+"""Command line that draws what a checkpoint finds in images."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
-from fpt.cli.picture_files import find_pictures, output_names
-from fpt.cli.run_folder import start_log
-from fpt.cli.trained_model import build_trained_model
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_transform
 from fpt.dataloaders.collate import Batch
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
+from fpt.run.folder import start_log
+from fpt.run.image_files import find_images, output_names
+from fpt.run.trained_model import build_trained_model
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
 from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json
 from fpt.utils.seeding import seed_everything
-from fpt.visualization.detections import detections_to_json, draw_detections
-from fpt.visualization.pictures import FORMATS, merge_pdfs, save_picture
+from fpt.visualization.draw import detections_to_json, draw_detections
+from fpt.visualization.image_output import FORMATS, merge_pdfs, save_image
 
 _LOGGER = logging.getLogger("fpt")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = make_parser("Draw what a checkpoint finds: one result for every picture, even when nothing is found.")
+    parser = make_parser("Draw what a checkpoint finds: one result for every image, even when nothing is found.")
     add_weights_options(parser, required=True)
-    pictures = parser.add_mutually_exclusive_group(required=True)
-    pictures.add_argument("--image_dir", type=Path, metavar="DIR", help="all pictures of this folder")
-    pictures.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these pictures")
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--image_dir", type=Path, metavar="DIR", help="all images of this folder")
+    images.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these images")
     parser.add_argument("--output_dir", type=Path, default=Path("infer_outputs"), help="where to (%(default)s)")
     parser.add_argument(
         "--output_format",
         nargs="+",
         choices=(*FORMATS, "json"),
         default=["png", "json"],
-        help="one or more files for each picture (png json)",
+        help="one or more files for each image (png json)",
     )
     parser.add_argument(
-        "--merge_pdfs", type=_truth, nargs="?", const=True, default=False, help="also one results.pdf of all pictures"
+        "--merge_pdfs", type=_truth, nargs="?", const=True, default=False, help="also one results.pdf of all images"
     )
     parser.add_argument(
         "--thresh", type=number_between(0, 1), help="lowest score of a detection that is shown (VIS_TH)"
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Detect and draw; returns the exit status: 0, 1 when some picture could not be read, 2 for wrong input."""
+    """Detect and draw; returns the exit status: 0, 1 when some image could not be read, 2 for wrong input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(arguments)
     return run_command(partial(_run, args, arguments))
@@ -78,7 +78,7 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
     threshold = cfg.VIS_TH if args.thresh is None else args.thresh
-    pictures = find_pictures(args.image_dir) if args.image_dir is not None else args.images
+    images = find_images(args.image_dir) if args.image_dir is not None else args.images
     formats = list(dict.fromkeys([*args.output_format, *(["pdf"] if args.merge_pdfs else [])]))
     seed_everything(cfg.RNG_SEED)
     checkpoint = from_main(lambda: load_checkpoint(args.load_ckpt))
@@ -86,9 +86,9 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     from_main(lambda: start_log(args.output_dir, program="fpt-infer", arguments=arguments))
     written: list[Path] = []
     failures = []
-    names = output_names(pictures)
-    for index in range(*share_of_range(0, len(pictures))):
-        path, name = pictures[index], names[index]
+    names = output_names(images)
+    for index in range(*share_of_range(0, len(images))):
+        path, name = images[index], names[index]
         try:
             written += _process(cfg, model, path, args.output_dir / name, checkpoint.classes, formats, threshold, index)
         except UserError as error:
@@ -101,7 +101,7 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     pages = [path for path in written if path.suffix == ".pdf"]
     if args.merge_pdfs and pages:
         merge_pdfs(pages, args.output_dir / "results.pdf")
-    _LOGGER.info("%d of %d pictures done: %s", len(pictures) - len(failures), len(pictures), args.output_dir)
+    _LOGGER.info("%d of %d images done: %s", len(images) - len(failures), len(images), args.output_dir)
     if failures:
         print(f"error: not readable: {', '.join(str(path) for path in failures)}", file=sys.stderr)
     return 1 if failures else 0
@@ -117,7 +117,7 @@ def _process(
     threshold: float,
     index: int,
 ) -> list[Path]:
-    """Detect in one picture and write `target` in each format; returns the files."""
+    """Detect in one image and write `target` in each format; returns the files."""
     image = read_image(path)
     detections = _detect(cfg, model, image, index).above(threshold)
     counts = f"{len(detections)} detection{'' if len(detections) == 1 else 's'}"
@@ -129,7 +129,7 @@ def _process(
         if suffix == "json":
             write_json(file, {"file": str(path), **detections_to_json(detections, class_names)})
         else:
-            save_picture(file, drawing)
+            save_image(file, drawing)
         files.append(file)
     return files
 

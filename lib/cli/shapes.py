@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fpt.cli.common import run_command
-from fpt.dataloaders.shapes import generate_shapes
+from fpt.synthetic.shapes import generate_shapes
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(description="Write the built-in data set `shapes` in COCO's format.")
     parser.add_argument("--output_dir", type=Path, default=Path("data/shapes"), help="folder to write (%(default)s)")
-    parser.add_argument("--num_train", type=int, default=800, help="training pictures (%(default)s)")
-    parser.add_argument("--num_val", type=int, default=100, help="validation pictures (%(default)s)")
-    parser.add_argument("--size", type=int, default=160, help="longer side of the pictures in pixels (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="what the pictures are drawn from (%(default)s)")
+    parser.add_argument("--num_train", type=int, default=800, help="training images (%(default)s)")
+    parser.add_argument("--num_val", type=int, default=100, help="validation images (%(default)s)")
+    parser.add_argument("--size", type=int, default=160, help="longer side of the images in pixels (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="what the images are drawn from (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace a set that was made with other parameters")
     return parser
 
@@ -38,5 +38,5 @@ def _run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     verb = "wrote" if is_new else "found"
-    print(f"{verb} {args.num_train} training and {args.num_val} validation pictures: {args.output_dir}")
+    print(f"{verb} {args.num_train} training and {args.num_val} validation images: {args.output_dir}")
     return 0

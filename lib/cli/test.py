@@ -13,14 +13,14 @@ import torch
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
-from fpt.cli.devices import own_devices, spread
-from fpt.cli.draw_dataset import draw_dataset
-from fpt.cli.evaluate import detect_dataset, evaluate_detections, open_test_dataset
-from fpt.cli.run_folder import start_log
-from fpt.cli.trained_model import build_trained_model
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.resume import check_classes
+from fpt.run.detect import detect_dataset, evaluate_detections, open_test_dataset
+from fpt.run.devices import own_devices, parallelize
+from fpt.run.draw_dataset import draw_dataset
+from fpt.run.folder import start_log
+from fpt.run.trained_model import build_trained_model
 from fpt.utils.distributed import from_main, is_distributed, is_main, world_size
 from fpt.utils.errors import UserError
 from fpt.utils.seeding import seed_everything
@@ -33,13 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser("Evaluate a checkpoint; the output folder gets metrics.json and results in COCO's format.")
     add_weights_options(parser, required=True)
     parser.add_argument("--output_dir", type=Path, help="folder of the results (test/ in the checkpoint's run folder)")
-    parser.add_argument("--range", type=int, nargs=2, metavar=("START", "END"), help="only these pictures, by index")
+    parser.add_argument("--range", type=int, nargs=2, metavar=("START", "END"), help="only these images, by index")
     parser.add_argument(
         "--multi-gpu-testing",
         action="store_true",
         help="use every visible GPU in this process; torchrun, with a process a GPU, is faster and needs no option",
     )
-    parser.add_argument("--vis", action="store_true", help="draw each picture beside its ground truth into vis/")
+    parser.add_argument("--vis", action="store_true", help="draw each image beside its ground truth into vis/")
     return parser
 
 
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     from_main(lambda: start_log(output_dir, program="fpt-test", arguments=arguments))
     _LOGGER.info("evaluating on %s", _describe_devices(cfg, uses_all=args.multi_gpu_testing))
     if args.multi_gpu_testing and not is_distributed():
-        model = spread(model, cfg).eval()
+        model = parallelize(model, cfg).eval()
     _LOGGER.info("checkpoint %s: %d steps", args.load_ckpt, checkpoint.step)
     for dataset in datasets:
         folder = output_dir / dataset.name if len(datasets) > 1 else output_dir
@@ -88,7 +88,7 @@ def _evaluate(
 
 def _describe_devices(cfg: CfgNode, *, uses_all: bool) -> str:
     if is_distributed():
-        return f"{cfg.DEVICE}, {world_size()} processes with a part of the pictures each"
+        return f"{cfg.DEVICE}, {world_size()} processes with a part of the images each"
     devices = own_devices(cfg)
     used = ", ".join(str(device) for device in (devices if uses_all else devices[:1]))
     rest = len(devices) - 1

@@ -20,9 +20,9 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
-from fpt.cli.devices import count_devices
-from fpt.cli.train_run import run_training
 from fpt.core.config_node import CfgNode
+from fpt.run.devices import count_devices
+from fpt.run.train import run_training
 from fpt.solver.batch_scaling import Change
 from fpt.solver.build import apply_changes, batch_changes
 from fpt.solver.optimizer import OPTIMIZERS
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--bs",
         dest="batch_size",
         type=positive_int,
-        help="pictures in a batch, over all devices (TRAIN.IMS_PER_BATCH x devices); where that is not the yaml file's "
+        help="images in a batch, over all devices (TRAIN.IMS_PER_BATCH x devices); where that is not the yaml file's "
         "NUM_GPUS x TRAIN.IMS_PER_BATCH, its rates and steps are scaled; values given by --set or --lr are not",
     )
     parser.add_argument(

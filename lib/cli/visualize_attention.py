@@ -14,8 +14,6 @@ from torch import Tensor
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
-from fpt.cli.picture_files import find_pictures, output_names
-from fpt.cli.trained_model import build_trained_model
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_transform
 from fpt.dataloaders.image_io import read_image
@@ -24,6 +22,8 @@ from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.neck.area import level_area
 from fpt.modeling.neck.attention_rows import AttentionRow, attention_rows, rendering_weights
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.run.image_files import find_images, output_names
+from fpt.run.trained_model import build_trained_model
 from fpt.utils.errors import UserError
 from fpt.visualization.attention import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
 
@@ -42,16 +42,14 @@ def point(text: str) -> tuple[float, float]:
 def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser(
-        "Show, for points of a picture, where the self- and grounding transformers look on each level, and the channel "
-        "weights of the rendering transformers: one figure for each picture and point."
+        "Show, for points of an image, where the self- and grounding transformers look on each level, and the channel "
+        "weights of the rendering transformers: one figure for each image and point."
     )
     add_weights_options(parser, required=True)
-    pictures = parser.add_mutually_exclusive_group(required=True)
-    pictures.add_argument("--image_dir", type=Path, metavar="DIR", help="all pictures of this folder")
-    pictures.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these pictures")
-    parser.add_argument(
-        "--points", type=point, nargs="+", required=True, metavar="X,Y", help="in pixels of the picture"
-    )
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--image_dir", type=Path, metavar="DIR", help="all images of this folder")
+    images.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these images")
+    parser.add_argument("--points", type=point, nargs="+", required=True, metavar="X,Y", help="in pixels of the image")
     parser.add_argument("--output_dir", type=Path, default=Path("attention_outputs"), help="where to (%(default)s)")
     parser.add_argument("--output_format", choices=("png", "jpg", "pdf"), default="png", help="type (%(default)s)")
     return parser
@@ -66,14 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
-    pictures = find_pictures(args.image_dir) if args.image_dir is not None else args.images
+    images = find_images(args.image_dir) if args.image_dir is not None else args.images
     model = build_trained_model(cfg, load_checkpoint(args.load_ckpt), source=args.load_ckpt)
     assert isinstance(model, GeneralizedRCNN)
     transformer = dict(model.neck.named_children()).get("transformer")
     if not isinstance(transformer, FeaturePyramidTransformer):
         raise UserError(f"MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has no transformer to look at: its name ends with _fpt")
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    for path, name in zip(pictures, output_names(pictures), strict=True):
+    for path, name in zip(images, output_names(images), strict=True):
         image = read_image(path)
         _check_points(args.points, image, path)
         features = pyramid_of(cfg, model, image)
@@ -94,12 +92,12 @@ def _check_points(points: Sequence[tuple[float, float]], image: np.ndarray, path
 
 @torch.inference_mode()
 def pyramid_of(cfg: CfgNode, model: GeneralizedRCNN, image: np.ndarray) -> OrderedDict[str, Tensor]:
-    """What goes into the transformer for a picture uint8 [H, W, 3], cut to the picture's own cells: {level: maps}."""
+    """What goes into the transformer for an image uint8 [H, W, 3], cut to the image's own cells: {level: maps}."""
     input_hw, _ = build_transform(cfg, is_train=False).draw((image.shape[0], image.shape[1]), None)
     tensor = torch.from_numpy(resize_image(image, input_hw)).permute(2, 0, 1).to(cfg.DEVICE)
     batch = model.normalizer([tensor])
     sizes = {"sizes_hw": batch.sizes_hw, "padded_hw": batch.padded_hw}
-    maps = model.neck.get_submodule("pyramid")(model.body(batch.tensor), **sizes)
+    maps = model.neck.get_submodule("pyramid")(model.backbone(batch.tensor), **sizes)
     return OrderedDict(
         (name, level_area(x, batch.sizes_hw, batch.padded_hw).crops(x)[0][None]) for name, x in maps.items()
     )
@@ -111,7 +109,7 @@ def look(
     point_xy: tuple[float, float],
     image_hw: tuple[int, int],
 ) -> list[LevelView]:
-    """A row of panels for each level, for a point in pixels of a picture of `image_hw` pixels."""
+    """A row of panels for each level, for a point in pixels of an image of `image_hw` pixels."""
     views = []
     for name, x in features.items():
         h, w = x.shape[-2:]

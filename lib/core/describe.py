@@ -17,8 +17,8 @@ Values come from the defaults below, then from the yaml file (`--cfg`), then fro
 is an error that names the nearest known one; `lib/core/legacy_keys.py` lists what becomes of the keys of older
 Detectron-style files. Where such a file leaves a key out, the default below counts. Defaults that aren't those of
 Detectron.pytorch: everything that switches on Faster R-CNN with a pyramid (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`,
-`RPN.RPN_ON`, the body and the heads), RoIAlign everywhere with its resolutions and samples, `TRAIN.BATCH_SIZE_PER_IM`,
-the numbers of proposals, `SOLVER.LR_POLICY`, `MRCNN.DILATION` and `VIS_TH`.
+`RPN.RPN_ON`, the backbone and the heads), RoIAlign everywhere with its resolutions and samples,
+`TRAIN.BATCH_SIZE_PER_IM`, the numbers of proposals, `SOLVER.LR_POLICY`, `MRCNN.DILATION` and `VIS_TH`.
 """
 
 

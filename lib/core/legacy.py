@@ -80,14 +80,14 @@ def _local_weights(value: Any) -> Any:
     return value
 
 
-def _body_name(value: Any) -> Any:
-    """``FPN.fpn_ResNet50_conv5_body`` -> ``FPN.ResNet50_conv5_body``; C4 and P2-only bodies are missing."""
+def _conv_body(value: Any) -> Any:
+    """``FPN.fpn_ResNet50_conv5_body`` -> ``FPN.ResNet50_conv5_body``; C4 and P2-only backbones are missing."""
     if not isinstance(value, str):
         return value
     name = re.sub(r"^FPN\.(?:add_)?fpn_", "FPN.", value)
     if "conv4_body" in name or "P2only" in name or "retinanet" in name:
         raise UserError(
-            f"is {value!r}, but bodies without a whole pyramid aren't there yet; use FPN.ResNet50_conv5_body"
+            f"is {value!r}, but backbones without a whole pyramid aren't there yet; use FPN.ResNet50_conv5_body"
         )
     return name
 
@@ -96,6 +96,14 @@ def _box_head_name(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return re.sub(r"^(?:head_builder|fast_rcnn_heads)\.(?:add_)?", "fast_rcnn_heads.", value)
+
+
+def _parameter_patterns(value: Any) -> Any:
+    """``'body.*'`` of TRAIN.FREEZE -> ``'backbone.*'``."""
+    names = parse_literal(value)
+    if isinstance(names, str):
+        return re.sub(r"^body\.", "backbone.", names)
+    return type(names)(_parameter_patterns(name) for name in names) if isinstance(names, (tuple, list)) else value
 
 
 def _num_classes(value: Any) -> Any:
@@ -112,7 +120,8 @@ _MOVED: dict[str, Callable[[Any], Any]] = {
 }
 
 _VALUES: dict[str, Callable[[Any], Any]] = {
-    "MODEL.CONV_BODY": _body_name,
+    "MODEL.CONV_BODY": _conv_body,
     "MODEL.NUM_CLASSES": _num_classes,
     "FAST_RCNN.ROI_BOX_HEAD": _box_head_name,
+    "TRAIN.FREEZE": _parameter_patterns,
 }

@@ -28,7 +28,7 @@ _CAFFE2 = "it steered Caffe2, and has no counterpart in PyTorch"
 _INFERRED = "it follows from the other options"
 _UNUSED = "nothing here depends on it"
 _MOMENTUM = "PyTorch's SGD applies the rate after the momentum, so that there is nothing to correct"
-_CROPPING = "pictures are never cropped"
+_CROPPING = "images are never cropped"
 
 
 def _below(prefix: str, names: str, note: str) -> dict[str, str]:
@@ -99,8 +99,8 @@ FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "MODEL.RPN_ONLY": ((False,), "the box head is always there"),
     "MODEL.UNSUPERVISED_POSE": ((False,), "there is no pose model here"),
     "RETINANET.RETINANET_ON": ((False,), "there is no RetinaNet here"),
-    "RESNETS.NUM_GROUPS": ((1,), "there is no ResNeXt body yet: use a ResNet"),
-    "RESNETS.WIDTH_PER_GROUP": ((64,), "there is no ResNeXt body yet: use a ResNet"),
+    "RESNETS.NUM_GROUPS": ((1,), "there is no ResNeXt backbone yet: use a ResNet"),
+    "RESNETS.WIDTH_PER_GROUP": ((64,), "there is no ResNeXt backbone yet: use a ResNet"),
     "RESNETS.RES5_DILATION": ((1,), "res5 isn't dilated"),
     "RESNETS.TRANS_FUNC": (("bottleneck_transformation",), "the blocks are bottlenecks, with GroupNorm by USE_GN"),
     "RESNETS.STEM_FUNC": (("basic_bn_stem",), "the stem is the plain one, with GroupNorm by USE_GN"),
@@ -109,7 +109,7 @@ FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "FPN.MULTILEVEL_ROIS": ((True,), "RoIs are always pooled from the levels of the pyramid"),
     "FPN.MULTILEVEL_RPN": ((True,), "the RPN always runs on the levels of the pyramid"),
     "FPN.EXTRA_CONV_LEVELS": ((False,), "P6 is pooled from P5"),
-    "FPN.RPN_COLLECT_SCALE": ((1,), "RPN_POST_NMS_TOP_N counts proposals a picture"),
+    "FPN.RPN_COLLECT_SCALE": ((1,), "RPN_POST_NMS_TOP_N counts proposals an image"),
     "RPN.OUT_DIM_AS_IN_DIM": ((True,), "the RPN's convolution has FPN.DIM channels"),
     "RPN.CLS_ACTIVATION": (("sigmoid",), "an anchor's score is one sigmoid"),
     "MRCNN.UPSAMPLE_RATIO": ((1,), "the mask heads double the size of their input"),

@@ -89,11 +89,11 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
 
 
 def warn_about_normalisation(cfg: CfgNode) -> None:
-    """Log when a torchvision body meets the means of the caffe bodies: it trains, but badly."""
+    """Log when a torchvision backbone meets the means of the caffe backbones: it trains, but badly."""
     is_caffe_like = cfg.PIXEL_FORMAT == "BGR" and all(std == 1 for std in cfg.PIXEL_STDS)
     if "torchvision." in cfg.MODEL.CONV_BODY and is_caffe_like:
         _LOGGER.warning(
-            "MODEL.CONV_BODY is %s, but the pictures are prepared as caffe bodies expect them. "
+            "MODEL.CONV_BODY is %s, but the images are prepared as caffe backbones expect them. "
             "torchvision's weights expect: PIXEL_FORMAT: RGB, PIXEL_MEANS: (123.675, 116.28, 103.53), "
             "PIXEL_STDS: (58.395, 57.12, 57.375)",
             cfg.MODEL.CONV_BODY,

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PackedAnnotations:
-    """Every picture and object of a data set; M pictures in the file's order, N objects grouped by picture.
+    """Every image and object of a data set; M images in the file's order, N objects grouped by image.
 
     ``x_offsets[i]`` to ``x_offsets[i + 1]`` is the range of item i in the array that the offsets index.
     Boxes, points and key points are in original-image pixels.
@@ -22,7 +22,7 @@ class PackedAnnotations:
         file_name_bytes: uint8, utf-8 names one after the other.
         object_offsets: int64 [M + 1] into the object arrays.
         annotation_ids: int64 [N].
-        boxes_xyxy: float32 [N, 4], inside the picture, x2 and y2 exclusive.
+        boxes_xyxy: float32 [N, 4], inside the image, x2 and y2 exclusive.
         labels: int32 [N], 1..C in the order of the category ids.
         is_crowd: bool [N].
         areas: float32 [N]; the file's area, or the box's where it has none.
@@ -30,7 +30,7 @@ class PackedAnnotations:
         point_offsets: int64 [P + 1] into points, a range for each part.
         points: float32 [Q, 2].
         rle_offsets: int64 [N + 1] into rle_bytes.
-        rle_bytes: uint8, compressed RLE counts of the size of the picture.
+        rle_bytes: uint8, compressed RLE counts of the size of the image.
         keypoint_offsets: int64 [N + 1] into keypoints.
         keypoints: float32 [K, 3] x, y, visibility.
     """
@@ -61,23 +61,23 @@ class PackedAnnotations:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def file_name(self, index: int) -> str:
-        """File name of a picture, as the annotation file gives it."""
+        """File name of an image, as the annotation file gives it."""
         start, end = self.file_name_offsets[index : index + 2]
         return self.file_name_bytes[start:end].tobytes().decode()
 
     def file_names(self, num_images: int) -> list[str]:
-        """File names of the first pictures."""
+        """File names of the first images."""
         ends = self.file_name_offsets[: num_images + 1].tolist()
         blob = self.file_name_bytes[: ends[-1]].tobytes()
         return [blob[start:end].decode() for start, end in zip(ends[:-1], ends[1:], strict=True)]
 
     def size_hw(self, index: int) -> tuple[int, int]:
-        """Height and width of a picture."""
+        """Height and width of an image."""
         h, w = self.image_sizes_hw[index].tolist()
         return h, w
 
     def objects(self, index: int) -> slice:
-        """Range of a picture's objects."""
+        """Range of an image's objects."""
         return slice(int(self.object_offsets[index]), int(self.object_offsets[index + 1]))
 
     def polygons(self, position: int) -> list[np.ndarray]:

@@ -9,16 +9,16 @@ import torch
 
 from fpt.core.config import resolve_data_path
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.bad_samples import ReplacingPictures, allowed_bad
 from fpt.dataloaders.catalog import find_dataset
 from fpt.dataloaders.coco import CocoDataset
-from fpt.dataloaders.loader import PictureLoader
+from fpt.dataloaders.loader import ImageLoader
+from fpt.dataloaders.replacement import ReplacingImages, allowed_bad
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
 
-_DEBUG_PICTURES = 32
+_DEBUG_IMAGES = 32
 
 
 def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
@@ -35,7 +35,7 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
     Args:
         cfg: the configuration.
         name: name of the data set.
-        is_train: with targets, drawn sizes and mirroring; else pictures alone at the test size.
+        is_train: with targets, drawn sizes and mirroring; else images alone at the test size.
         with_masks: targets hold masks.
 
     Raises:
@@ -54,11 +54,11 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
         with_targets=is_train,
         with_masks=with_masks,
         min_area=cfg.TRAIN.GT_MIN_AREA if is_train else -1.0,
-        limit=_DEBUG_PICTURES if cfg.DEBUG else None,
+        limit=_DEBUG_IMAGES if cfg.DEBUG else None,
     )
 
 
-def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ReplacingPictures:
+def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ReplacingImages:
     """All of TRAIN.DATASETS as one.
 
     Raises:
@@ -69,21 +69,21 @@ def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> Rep
         raise UserError("TRAIN.DATASETS names no data set; set it, or give --dataset")
     parts = [build_dataset(cfg, name, is_train=True, with_masks=cfg.MODEL.MASK_ON) for name in names]
     max_bad = allowed_bad(cfg.TRAIN.MAX_BAD_SAMPLES, sum(len(part) for part in parts))
-    dataset = ReplacingPictures(parts, max_bad=max_bad)
+    dataset = ReplacingImages(parts, max_bad=max_bad)
     if not dataset.num_objects:
         raise UserError(f"TRAIN.DATASETS {', '.join(names)}: there is no annotated object to learn from")
     return dataset
 
 
-def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start_batch: int = 0) -> PictureLoader:
+def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start_batch: int = 0) -> ImageLoader:
     """Endless loader over TRAIN.DATASETS; its ``dataset`` has the classes.
 
-    Pictures that cannot be loaded are replaced and listed in the batches, until they are more than
-    TRAIN.MAX_BAD_SAMPLES: then batches fall short, so ``fpt.engine.bad_samples`` must watch them.
+    Images that cannot be loaded are replaced and listed in the batches, until they are more than
+    TRAIN.MAX_BAD_SAMPLES: then batches fall short, so ``fpt.engine.bad_sample_report`` must watch them.
 
     Args:
         cfg: the configuration.
-        batch_size: pictures in a batch of all processes; each gets its part.
+        batch_size: images in a batch of all processes; each gets its part.
         num_workers: worker processes.
         start_batch: number of the first batch, for a run that goes on.
     """
@@ -97,7 +97,7 @@ def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start
         rank=rank(),
         world_size=world_size(),
     )
-    return PictureLoader(
+    return ImageLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
@@ -113,13 +113,13 @@ def build_test_loader(
     batch_size: int,
     num_workers: int,
     index_range: tuple[int, int] | None = None,
-) -> PictureLoader:
+) -> ImageLoader:
     """Loader over a data set in order.
 
     Args:
         cfg: the configuration.
         dataset: made by build_dataset with is_train=False.
-        batch_size: pictures in a batch.
+        batch_size: images in a batch.
         num_workers: worker processes.
         index_range: first index and the one after the last; None = all.
 
@@ -129,7 +129,7 @@ def build_test_loader(
     start, end = index_range if index_range is not None else (0, len(dataset))
     check_range(dataset, start, end)
     sampler = RangeBatchSampler(start=start, end=end, batch_size=batch_size)
-    return PictureLoader(
+    return ImageLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=num_workers,
@@ -142,7 +142,7 @@ def check_range(dataset: CocoDataset, start: int, end: int) -> None:
     """Raise UserError unless the indices start .. end - 1 lie in the data set and are at least one."""
     if not 0 <= start < end <= len(dataset):
         raise UserError(
-            f"range {start} {end} of data set {dataset.name}: it needs 0 <= START < END <= {len(dataset)}, its pictures"
+            f"range {start} {end} of data set {dataset.name}: it needs 0 <= START < END <= {len(dataset)}, its images"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fpt.utils.errors import UserError
 
 _DECLARE = (
-    "declare others in the yaml file: DATASETS: {my_train: {IMAGE_DIR: folder of pictures, ANN_FILE: COCO-format json}}"
+    "declare others in the yaml file: DATASETS: {my_train: {IMAGE_DIR: folder of images, ANN_FILE: COCO-format json}}"
 )
 
 
@@ -20,7 +20,7 @@ class DatasetFiles:
 
     Args:
         name: its name.
-        image_dir: folder of the pictures.
+        image_dir: folder of the images.
         ann_file: COCO-format annotation file.
     """
 

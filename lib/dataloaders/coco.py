@@ -1,4 +1,4 @@
-"""A COCO-format data set: pictures with boxes, labels and box-frame masks."""
+"""A COCO-format data set: images with boxes, labels and box-frame masks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Sample = dict[str, Any]
 
 
 class LoadFailure(str):
-    """Why a picture could not be loaded; travels through the loader so that the message arrives as it was."""
+    """Why an image could not be loaded; travels through the loader so that the message arrives as it was."""
 
 
-class PictureDataset(Dataset[Sample]):
-    """Base of data sets of pictures: the loader gets the message of a UserError instead of an exception."""
+class ImageDataset(Dataset[Sample]):
+    """Base of data sets of images: the loader gets the message of a UserError instead of an exception."""
 
     def __getitems__(self, keys: list[Key]) -> list[Sample | LoadFailure]:
         samples: list[Sample | LoadFailure] = []
@@ -45,8 +45,8 @@ class PictureDataset(Dataset[Sample]):
         return samples
 
 
-class CocoDataset(PictureDataset):
-    """Pictures of one COCO-format annotation file.
+class CocoDataset(ImageDataset):
+    """Images of one COCO-format annotation file.
 
     A key is an index, or (index, seed): the seed alone decides size and mirroring, so that a sample depends on
     neither worker nor order; an index alone gives the first size, unmirrored.
@@ -54,15 +54,15 @@ class CocoDataset(PictureDataset):
     Args:
         name: name that messages and results use.
         ann_file: annotation file.
-        image_dir: folder of the pictures.
+        image_dir: folder of the images.
         transform: sizes and mirroring.
         with_targets: whether samples hold targets.
         with_masks: whether targets hold masks.
         min_area: objects with a smaller area in original pixels are left out; -1 keeps all.
-        limit: number of pictures that are used, from the first; None = all.
+        limit: number of images that are used, from the first; None = all.
 
     Raises:
-        UserError: the annotation file or a picture is missing or wrong; the message holds the whole report.
+        UserError: the annotation file or an image is missing or wrong; the message holds the whole report.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class CocoDataset(PictureDataset):
 
     @property
     def report(self) -> DatasetReport:
-        """Faults of the annotation file and its pictures."""
+        """Faults of the annotation file and its images."""
         return self._store.report
 
     @property
@@ -123,35 +123,35 @@ class CocoDataset(PictureDataset):
 
     @property
     def image_ids(self) -> list[int]:
-        """Ids of the pictures."""
+        """Ids of the images."""
         ids: list[int] = self._store.packed.image_ids[: self._length].tolist()
         return ids
 
     @property
     def is_wide(self) -> np.ndarray:
-        """bool [len]: whether a picture is wider than high."""
+        """bool [len]: whether an image is wider than high."""
         sizes = self._store.packed.image_sizes_hw[: self._length]
         return sizes[:, 1] > sizes[:, 0]
 
     @property
     def num_objects(self) -> int:
-        """Objects in the pictures that are used, crowds included."""
+        """Objects in the images that are used, crowds included."""
         return int(self._store.packed.object_offsets[self._length])
 
     def image_path(self, index: int) -> Path:
-        """File of a picture."""
+        """File of an image."""
         return self.image_dir / self._store.packed.file_name(index)
 
     def image_id(self, index: int) -> int:
-        """Id of a picture in the annotation file."""
+        """Id of an image in the annotation file."""
         return int(self._store.packed.image_ids[index])
 
     def size_hw(self, index: int) -> tuple[int, int]:
-        """Height and width of a picture, as annotated."""
+        """Height and width of an image, as annotated."""
         return self._store.packed.size_hw(index)
 
     def file_names(self) -> list[str]:
-        """File names of all pictures, relative to image_dir."""
+        """File names of all images, relative to image_dir."""
         return self._store.packed.file_names(self._length)
 
     def __getitem__(self, key: Key) -> Sample:
@@ -164,11 +164,11 @@ class CocoDataset(PictureDataset):
             in the frames of the boxes, crowd_boxes float32 [K, 4].
 
         Raises:
-            UserError: the picture cannot be read or has another size than annotated.
+            UserError: the image cannot be read or has another size than annotated.
         """
         index, seed = key if isinstance(key, tuple) else (key, None)
         if not 0 <= index < self._length:
-            raise IndexError(f"picture {index} of {self._length}")
+            raise IndexError(f"image {index} of {self._length}")
         packed = self._store.packed
         size_hw = packed.size_hw(index)
         image = read_image(self.image_path(index), size_hw)
@@ -212,7 +212,7 @@ class CocoDataset(PictureDataset):
         return target
 
     def _masks(self, positions: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-        """Box-frame masks uint8 [N, S, S] of the unmirrored picture."""
+        """Box-frame masks uint8 [N, S, S] of the unmirrored image."""
         packed = self._store.packed
         masks = np.zeros((len(positions), MASK_SIZE, MASK_SIZE), np.uint8)
         for i, position in enumerate(positions.tolist()):
@@ -226,7 +226,7 @@ class CocoDataset(PictureDataset):
 
 
 def _report_missing_images(dataset: CocoDataset) -> None:
-    """Look every picture up by listing each folder once: asking for 118k files one by one takes many times longer."""
+    """Look every image up by listing each folder once: asking for 118k files one by one takes many times longer."""
     names = dataset.file_names()
     listed: dict[str, set[str]] = {}
     missing = []
@@ -241,7 +241,7 @@ def _report_missing_images(dataset: CocoDataset) -> None:
     tried = dataset.image_dir.absolute()
     exists = "" if tried.is_dir() else ", a folder that does not exist"
     action = f"looked for in {tried}{exists}; put them there or correct the data set's IMAGE_DIR"
-    dataset.report.add_all("missing pictures", action, missing, is_fatal=True)
+    dataset.report.add_all("missing images", action, missing, is_fatal=True)
 
 
 def _list_folder(folder: Path) -> set[str]:

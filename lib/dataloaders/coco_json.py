@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from fpt.dataloaders.annotations import Categories, PackedAnnotations
-from fpt.dataloaders.coco_shapes import offsets_of, pack_shapes
+from fpt.dataloaders.polygons import offsets_of, pack_shapes
 from fpt.dataloaders.report import DatasetReport
 from fpt.utils.errors import UserError
 
 MIN_BOX_SIDE = 0.1
 """Boxes with a shorter side, in pixels, hold nothing that could be learnt and make log(width) explode."""
 CLIP_TOLERANCE = 1.0
-"""Boxes that reach out of the picture by at most this many pixels are clipped without a word: it is rounding."""
+"""Boxes that reach out of the image by at most this many pixels are clipped without a word: it is rounding."""
 
 _INT64 = 1 << 63
 
@@ -98,7 +98,7 @@ def _entries(
     """The list under a key, without what is no object."""
     if key not in content:
         if is_optional:
-            report.add(f"no key {key!r}", "read as pictures alone", path.name)
+            report.add(f"no key {key!r}", "read as images alone", path.name)
         else:
             report.add(f"no key {key!r}", f"add it; the file has {sorted(content)}", path.name, is_fatal=True)
         return []
@@ -201,7 +201,7 @@ def _lookup(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _clip_boxes(boxes_xywh: np.ndarray, sizes_hw: np.ndarray, ids: np.ndarray, report: DatasetReport) -> np.ndarray:
-    """Boxes xyxy float64 [N, 4] inside their pictures; dropped ones are nan."""
+    """Boxes xyxy float64 [N, 4] inside their images; dropped ones are nan."""
     is_finite = np.isfinite(boxes_xywh).all(axis=1)
     boxes = np.concatenate((boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]), axis=1)
     limits = np.tile(sizes_hw[:, ::-1], (1, 2)).astype(np.float64)
@@ -216,8 +216,8 @@ def _clip_boxes(boxes_xywh: np.ndarray, sizes_hw: np.ndarray, ids: np.ndarray, r
 
     report.add_all("boxes with NaN or infinite numbers", "dropped", named(~is_finite))
     report.add_all("degenerate boxes (no width or height)", "dropped", named(is_finite & ~has_area))
-    report.add_all("boxes outside their picture", "dropped", named(has_area & ~is_inside))
-    report.add_all("boxes that reach out of their picture", "clipped to it", named(is_clipped))
+    report.add_all("boxes outside their image", "dropped", named(has_area & ~is_inside))
+    report.add_all("boxes that reach out of their image", "clipped to it", named(is_clipped))
     clipped[~is_inside] = np.nan
     return clipped
 
@@ -241,7 +241,7 @@ def _pack(
     is_valid = np.isfinite(boxes).all(axis=1)
     order = np.flatnonzero(is_valid)[np.argsort(image_of[is_valid], kind="stable")]
     image_of, kept, boxes = image_of[order], kept[order], boxes[order]
-    _report_twins(image_of, places["category_id"][kept], boxes, ids[kept], report)
+    _report_repeated_objects(image_of, places["category_id"][kept], boxes, ids[kept], report)
     chosen = [entries[i] for i in kept.tolist()]
     file_names = [name.encode() for name in images["names"]]
     return PackedAnnotations(
@@ -259,15 +259,15 @@ def _pack(
     )
 
 
-def _report_twins(
+def _report_repeated_objects(
     image_of: np.ndarray, classes: np.ndarray, boxes: np.ndarray, ids: np.ndarray, report: DatasetReport
 ) -> None:
-    """Objects that stand there twice, by picture, class and box."""
+    """Objects that stand there twice, by image, class and box."""
     keys = np.column_stack((image_of, classes, boxes))
     order = np.lexsort(keys.T)
-    is_twin = (keys[order][1:] == keys[order][:-1]).all(axis=1)
-    twins = [f"annotations {ids[order[i]]} and {ids[order[i + 1]]}" for i in np.flatnonzero(is_twin).tolist()]
-    report.add_all("objects that stand there twice (same picture, class and box)", "kept; remove one", twins)
+    is_duplicate = (keys[order][1:] == keys[order][:-1]).all(axis=1)
+    duplicates = [f"annotations {ids[order[i]]} and {ids[order[i + 1]]}" for i in np.flatnonzero(is_duplicate).tolist()]
+    report.add_all("objects that stand there twice (same image, class and box)", "kept; remove one", duplicates)
 
 
 def _read_areas(entries: list[dict[str, Any]], boxes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A batch: the samples of several pictures side by side, unpadded."""
+"""A batch: the samples of several images side by side, unpadded."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from fpt.dataloaders.bad_samples import BadSample
 from fpt.dataloaders.coco import LoadFailure, Sample
+from fpt.dataloaders.replacement import BadSample
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of any sizes; the model pads.
+    """Images of any sizes; the model pads.
 
     Args:
         images: uint8 [3, H, W] RGB each.
-        targets: one dict a picture (boxes, labels, masks, crowd_boxes), or None without annotations.
+        targets: one dict an image (boxes, labels, masks, crowd_boxes), or None without annotations.
         image_ids: ids in the annotation file.
         sizes_hw: original heights and widths.
         scales: input / original size.
-        bad_samples: pictures that others were taken for.
+        bad_samples: images that others were taken for.
     """
 
     images: list[Tensor]
@@ -52,7 +52,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample | LoadFailure]) -> Batch | LoadFailure:
-    """Put samples side by side, leaving out those without a picture; the first LoadFailure if there is any."""
+    """Put samples side by side, leaving out those without an image; the first LoadFailure if there is any."""
     loaded: list[Sample] = []
     bad_samples: list[BadSample] = []
     for sample in samples:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fpt.dataloaders.coco import CocoDataset, Key, PictureDataset, Sample
+from fpt.dataloaders.coco import CocoDataset, ImageDataset, Key, Sample
 from fpt.utils.errors import UserError
 
 
-class ConcatPictures(PictureDataset):
+class ConcatImages(ImageDataset):
     """Data sets one after the other.
 
     Args:
@@ -52,16 +52,16 @@ class ConcatPictures(PictureDataset):
 
     @property
     def is_wide(self) -> np.ndarray:
-        """bool [len]: whether a picture is wider than high."""
+        """bool [len]: whether an image is wider than high."""
         return np.concatenate([dataset.is_wide for dataset in self.datasets])
 
     @property
     def num_objects(self) -> int:
-        """Objects in all pictures."""
+        """Objects in all images."""
         return sum(dataset.num_objects for dataset in self.datasets)
 
     def locate(self, index: int) -> tuple[CocoDataset, int]:
-        """The data set that holds a picture, and the picture's index there."""
+        """The data set that holds an image, and the image's index there."""
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self.datasets[which], index - int(self._starts[which])
 

@@ -1,4 +1,4 @@
-"""Pictures from disk: any common format to RGB, and damaged files named."""
+"""Images from disk: any common format to RGB, and damaged files named."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from PIL import Image
 from fpt.utils.errors import UserError
 
 MAX_PIXELS = 2**27
-"""Pictures of more pixels aren't decoded: it takes six bytes each, whatever the size of the file."""
+"""Images of more pixels aren't decoded: it takes six bytes each, whatever the size of the file."""
 
 MAX_BYTES = 2**30
-"""Larger files aren't read: no picture of so many pixels needs as much."""
+"""Larger files aren't read: no image of so many pixels needs as much."""
 
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -26,10 +26,10 @@ _RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
 
 def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a picture as 8-bit RGB.
+    """Read an image as 8-bit RGB.
 
-    The EXIF orientation is applied, unless only the unrotated picture has the expected size (some annotations were
-    made on unrotated pixels). Grey and palette pictures become RGB, alpha is dropped, CMYK follows Adobe's convention,
+    The EXIF orientation is applied, unless only the unrotated image has the expected size (some annotations were
+    made on unrotated pixels). Grey and palette images become RGB, alpha is dropped, CMYK follows Adobe's convention,
     16 bits are scaled to 8. Of several frames (GIF, WebP, APNG, TIFF) the first is taken.
 
     Args:
@@ -40,7 +40,7 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
         uint8 [H, W, 3], contiguous.
 
     Raises:
-        UserError: the file is missing, empty, truncated, no picture, of over MAX_PIXELS, or of another size than
+        UserError: the file is missing, empty, truncated, no image, of over MAX_PIXELS, or of another size than
             expected.
     """
     path = Path(path)
@@ -56,7 +56,7 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
     if not data:
         raise UserError(f"{path}: the file is empty")
     if is_truncated(data):
-        raise UserError(f"{path}: the picture is truncated (its end is missing after {len(data)} bytes)")
+        raise UserError(f"{path}: the image is truncated (its end is missing after {len(data)} bytes)")
     _check_number_of_pixels(path, data)
     image = _decode(path, data, ignore_orientation=False)
     if expected_size_hw is None or image.shape[:2] == tuple(expected_size_hw):
@@ -67,7 +67,7 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
             return unrotated
     found, expected = image.shape[:2], expected_size_hw
     raise UserError(
-        f"{path}: the picture is {found[1]} x {found[0]} (width x height) but its annotations say "
+        f"{path}: the image is {found[1]} x {found[0]} (width x height) but its annotations say "
         f"{expected[1]} x {expected[0]}; boxes would not fit: correct width and height in the annotation file"
     )
 
@@ -98,18 +98,18 @@ def _scan_start(data: bytes) -> int:
 
 
 def _check_number_of_pixels(path: Path, data: bytes) -> None:
-    """Raise UserError for a picture of over MAX_PIXELS, by its header; formats that Pillow doesn't know pass."""
+    """Raise UserError for an image of over MAX_PIXELS, by its header; formats that Pillow doesn't know pass."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             width, height = Image.open(io.BytesIO(data)).size
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: too large a picture: {error}") from None
+        raise UserError(f"{path}: too large an image: {error}") from None
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
         return
     if width * height > MAX_PIXELS:
         raise UserError(
-            f"{path}: too large a picture: {width} x {height} (width x height) are more than {MAX_PIXELS} pixels; "
+            f"{path}: too large an image: {width} x {height} (width x height) are more than {MAX_PIXELS} pixels; "
             "scale it down or cut it into pieces"
         )
 
@@ -121,9 +121,9 @@ def _decode(path: Path, data: bytes, *, ignore_orientation: bool) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise UserError(f"{path}: the picture cannot be decoded: {error.err or error}") from None
+        raise UserError(f"{path}: the image cannot be decoded: {error.err or error}") from None
     if image is None:
-        raise UserError(f"{path}: not a readable picture (damaged, or of a format that OpenCV does not read)")
+        raise UserError(f"{path}: not a readable image (damaged, or of a format that OpenCV does not read)")
     if _RGB_FLAG is None:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image

@@ -13,17 +13,17 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from fpt.dataloaders.coco import LoadFailure, PictureDataset
+from fpt.dataloaders.coco import ImageDataset, LoadFailure
 from fpt.dataloaders.collate import Batch, collate
 from fpt.dataloaders.watchdog import answer_with_stacks, watch_workers
 from fpt.utils.errors import UserError
 
 
-class PictureLoader(DataLoader[Any]):
+class ImageLoader(DataLoader[Any]):
     """Yields Batch objects; workers persist and use one thread each.
 
     Args:
-        dataset: the pictures.
+        dataset: the images.
         batch_sampler: lists of keys.
         num_workers: worker processes; 0 loads in this one.
         pin_memory: copy batches to page-locked memory.
@@ -31,14 +31,14 @@ class PictureLoader(DataLoader[Any]):
         context: how workers start (fork, spawn, forkserver); None = the platform's way.
 
     Raises:
-        UserError: (while iterating) a picture cannot be read; its message arrives unchanged from the worker.
+        UserError: (while iterating) an image cannot be read; its message arrives unchanged from the worker.
         LoaderError: (while iterating) a worker died, or a batch took longer than `timeout`; without workers the program
             ends then.
     """
 
     def __init__(
         self,
-        dataset: PictureDataset,
+        dataset: ImageDataset,
         *,
         batch_sampler: Sampler[Any],
         num_workers: int,

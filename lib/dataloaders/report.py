@@ -35,13 +35,13 @@ class Finding:
 
 @dataclass
 class DatasetReport:
-    """All faults of one annotation file and its pictures.
+    """All faults of one annotation file and its images.
 
     Args:
         source: the annotation file.
-        num_images: pictures in it.
+        num_images: images in it.
         num_annotations: annotations in it, before any was dropped.
-        num_empty_images: pictures without a single object.
+        num_empty_images: images without a single object.
         findings: the faults.
     """
 
@@ -78,7 +78,7 @@ class DatasetReport:
     def text(self) -> str:
         """One readable block: a head line, then a line for each kind of fault, fatal ones first."""
         head = (
-            f"{self.source}: {self.num_images} pictures ({self.num_empty_images} without objects, kept as background), "
+            f"{self.source}: {self.num_images} images ({self.num_empty_images} without objects, kept as background), "
             f"{self.num_annotations} annotations"
         )
         ordered = sorted(self.findings, key=lambda finding: not finding.is_fatal)

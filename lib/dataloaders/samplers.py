@@ -1,4 +1,4 @@
-"""Which pictures make up which batch."""
+"""Which images make up which batch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch.utils.data import Sampler
 
 
 class TrainBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Endless batches of keys (index, seed of the sample); every picture once an epoch, shuffled anew each time.
+    """Endless batches of keys (index, seed of the sample); every image once an epoch, shuffled anew each time.
 
-    Batches hold only upright or only wide pictures where groups are given. What is left of both groups at the end of
+    Batches hold only upright or only wide images where groups are given. What is left of both groups at the end of
     an epoch goes into mixed batches, and the last few lead the first batch of the next epoch: nothing is lost.
     Batch k is a function of (seed, k) alone, so a run goes on at any batch without loading what was before it. Each
-    process gets its slice of every batch: the pictures and seeds of a batch don't depend on how many share it.
+    process gets its slice of every batch: the images and seeds of a batch don't depend on how many share it.
 
     Args:
-        is_wide: bool [number of pictures]; all equal = no grouping.
-        batch_size: pictures in a batch, over all processes; a multiple of world_size.
+        is_wide: bool [number of images]; all equal = no grouping.
+        batch_size: images in a batch, over all processes; a multiple of world_size.
         seed: seed of order and samples.
         start_batch: number of the first batch.
         rank: number of this process among world_size.
@@ -36,7 +36,7 @@ class TrainBatchSampler(Sampler[list[tuple[int, int]]]):
         world_size: int = 1,
     ) -> None:
         if not len(is_wide):
-            raise ValueError("no pictures to sample from")
+            raise ValueError("no images to sample from")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         if batch_size % world_size:
@@ -59,7 +59,7 @@ class TrainBatchSampler(Sampler[list[tuple[int, int]]]):
     def _batches_from_epoch_before(self) -> tuple[int, Iterator[list[int]]]:
         """An epoch that starts early enough for the batches from ``start`` to be complete, and its first number.
 
-        After e epochs of n pictures, floor(e n / b) batches are out and (e n) mod b pictures are carried over; which
+        After e epochs of n images, floor(e n / b) batches are out and (e n) mod b images are carried over; which
         ones is unknown here (-1), but they leave with the first batch that fills.
         """
         num_images = len(self._is_wide)
@@ -98,7 +98,7 @@ class RangeBatchSampler(Sampler[list[int]]):
     Args:
         start: first index.
         end: index after the last.
-        batch_size: pictures in a batch; the last may hold fewer.
+        batch_size: images in a batch; the last may hold fewer.
     """
 
     def __init__(self, *, start: int, end: int, batch_size: int) -> None:

@@ -1,4 +1,4 @@
-"""Resize and mirror a picture together with its boxes and masks."""
+"""Resize and mirror an image together with its boxes and masks."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ResizeAndFlip:
-    """What is drawn for a picture: its size and whether it is mirrored.
+    """What is drawn for an image: its size and whether it is mirrored.
 
     Args:
         short_sides: lengths of the shorter side in pixels, of which one is drawn.
         max_size: longest side in pixels.
-        flip_probability: share of mirrored pictures.
+        flip_probability: share of mirrored images.
     """
 
     short_sides: Sequence[int]
@@ -54,7 +54,7 @@ class ResizeAndFlip:
 
 
 def flip_boxes(boxes_xyxy: np.ndarray, width: float) -> np.ndarray:
-    """Boxes [N, 4] of the mirrored picture of a width in the same pixels."""
+    """Boxes [N, 4] of the mirrored image of a width in the same pixels."""
     flipped = boxes_xyxy.copy()
     flipped[:, 0] = width - boxes_xyxy[:, 2]
     flipped[:, 2] = width - boxes_xyxy[:, 0]

@@ -22,9 +22,9 @@ _SECONDS_TO_ANSWER = 0.5
 _SECONDS_TO_LEAVE = 10.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 _CAUSES = {
-    "SIGKILL": "most likely memory ran out: use fewer workers (DATA_LOADER.NUM_THREADS, --nw) or smaller pictures",
+    "SIGKILL": "most likely memory ran out: use fewer workers (DATA_LOADER.NUM_THREADS, --nw) or smaller images",
     "SIGBUS": "most likely shared memory (/dev/shm) ran out, or a file was cut while it was read",
-    "SIGSEGV": "a decoder crashed; tools/check_dataset.py --read_pictures crashes at the same picture",
+    "SIGSEGV": "a decoder crashed; tools/check_dataset.py --read_images crashes at the same image",
 }
 
 
@@ -55,7 +55,7 @@ def watch_workers(workers: Sequence[BaseProcess], timeout: float = 0.0) -> Itera
         yield
     except (RuntimeError, OSError, EOFError) as error:
         alarm.is_left.set()
-        reason = alarm.reason or _obituaries(workers)
+        reason = alarm.reason or _describe_deaths(workers)
         if not reason:
             raise
         if not alarm.reason:
@@ -85,7 +85,7 @@ class _Alarm(threading.Thread):
                 return
         if remaining > 0 and self.is_left.wait(_SECONDS_TO_LEAVE):
             return
-        self.reason = _obituaries(self.workers) if remaining > 0 else _stalled(self.timeout)
+        self.reason = _describe_deaths(self.workers) if remaining > 0 else _stalled(self.timeout)
         _show_stacks(self.workers)
         for worker in self.workers:
             worker.kill()
@@ -101,16 +101,16 @@ class _Alarm(threading.Thread):
 def _stalled(timeout: float) -> str:
     return (
         f"the loader has made no batch for {timeout:g} seconds (DATA_LOADER.TIMEOUT); the stacks on standard error "
-        "show where it hangs: a disk that doesn't answer, or pictures that take so long"
+        "show where it hangs: a disk that doesn't answer, or images that take so long"
     )
 
 
-def _obituaries(workers: Sequence[BaseProcess]) -> str:
+def _describe_deaths(workers: Sequence[BaseProcess]) -> str:
     """How the workers that have died did; empty while all live."""
-    return "; ".join(_obituary(worker.pid, worker.exitcode) for worker in workers if worker.exitcode is not None)
+    return "; ".join(_describe_death(worker.pid, worker.exitcode) for worker in workers if worker.exitcode is not None)
 
 
-def _obituary(process_id: int | None, status: int) -> str:
+def _describe_death(process_id: int | None, status: int) -> str:
     if status >= 0:
         return f"loader worker {process_id} ended with status {status}"
     name = {item.value: item.name for item in signal.Signals}.get(-status, f"signal {-status}")

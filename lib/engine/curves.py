@@ -1,4 +1,4 @@
-"""Where curves and pictures of a training go beside its own files: TensorBoard, Weights & Biases, MLflow.
+"""Where curves and images of a training go beside its own files: TensorBoard, Weights & Biases, MLflow.
 
 Each is one class with the same three methods; what is not installed is imported by nobody.
 """
@@ -34,13 +34,13 @@ def optional_package(name: str, *, option: str) -> Any:
 
 
 class CurveWriter(Protocol):
-    """Takes the values and pictures of a step."""
+    """Takes the values and images of a step."""
 
     def __call__(self, record: Mapping[str, float]) -> None:
         """Draw every value of the record over its `step`."""
 
-    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Keep pictures, uint8 [H, W, 3] BGR, by name."""
+    def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Keep images, uint8 [H, W, 3] BGR, by name."""
 
     def close(self) -> None:
         """Write what is still queued."""
@@ -68,11 +68,11 @@ class TensorboardWriter:
 
         self._write([scalar(name, value) for name, value in _values(record).items()], int(record["step"]))
 
-    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
         from tensorboardX.summary import image
 
-        self._write([image(f"pictures/{name}", _rgb(p), dataformats="HWC") for name, p in pictures.items()], step)
+        self._write([image(f"images/{name}", _rgb(p), dataformats="HWC") for name, p in images.items()], step)
 
     def close(self) -> None:
         """See CurveWriter."""
@@ -134,10 +134,10 @@ class WandbWriter:
         """See CurveWriter."""
         self._run.log(_values(record), step=int(record["step"]))
 
-    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
-        images = {f"pictures/{name}": self._image(_rgb(picture)) for name, picture in pictures.items()}
-        self._run.log(images, step=step)
+        logged = {f"images/{name}": self._image(_rgb(image)) for name, image in images.items()}
+        self._run.log(logged, step=step)
 
     def close(self) -> None:
         """See CurveWriter."""
@@ -178,10 +178,10 @@ class MlflowWriter:
         """See CurveWriter."""
         self._mlflow.log_metrics(_values(record), step=int(record["step"]))
 
-    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
-        for name, picture in pictures.items():
-            self._mlflow.log_image(_rgb(picture), artifact_file=f"pictures/{name}_{step}.png")
+        for name, image in images.items():
+            self._mlflow.log_image(_rgb(image), artifact_file=f"images/{name}_{step}.png")
 
     def close(self) -> None:
         """See CurveWriter."""
@@ -206,9 +206,9 @@ class CurveWriters:
         """See CurveWriter."""
         self._call_each(lambda writer: writer(record))
 
-    def add_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
-        self._call_each(lambda writer: writer.add_pictures(step, pictures))
+        self._call_each(lambda writer: writer.add_images(step, images))
 
     def close(self) -> None:
         """See CurveWriter."""
@@ -229,8 +229,8 @@ def _values(record: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in record.items() if name != "step"}
 
 
-def _rgb(picture: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(picture[..., ::-1])
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _id_in(file: Path, *, is_kept: bool) -> str:

@@ -1,4 +1,4 @@
-"""Running a model over pictures, and what it found in the pixels of the originals."""
+"""Running a model over images, and what it found in the pixels of the originals."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def detect_batch(
     amp_dtype: torch.dtype | None = None,
     mask_threshold: float = 0.5,
 ) -> list[Detections]:
-    """Detections of each picture of a batch; `model` must be in evaluation mode.
+    """Detections of each image of a batch; `model` must be in evaluation mode.
 
     Args:
-        model: on `device`; returns a dict a picture for a list of images.
-        batch: pictures of network-input size with the sizes of their originals.
+        model: on `device`; returns a dict an image for a list of images.
+        batch: images of network-input size with the sizes of their originals.
         device: where the model lies.
         amp_dtype: type of autocast, None = off.
         mask_threshold: probability from which a pixel belongs to the object.
@@ -60,12 +60,12 @@ def to_detections(
     input_hw: tuple[int, ...],
     mask_threshold: float = 0.5,
 ) -> Detections:
-    """One picture's output in the pixels of its original.
+    """One image's output in the pixels of its original.
 
     Args:
         output: boxes float [D, 4] xyxy in input pixels, labels int64 [D], scores float [D], and with a mask head masks
             float [D, M, M], probabilities in the frame of the box.
-        image_id: id of the picture.
+        image_id: id of the image.
         size_hw: height and width of the original.
         input_hw: height and width that the model saw, without padding.
         mask_threshold: probability from which a pixel belongs to the object.
@@ -85,21 +85,21 @@ def run_inference(
     model: nn.Module,
     loader: Iterable[Batch],
     *,
-    num_pictures: int,
+    num_images: int,
     device: torch.device,
     amp_dtype: torch.dtype | None = None,
     mask_threshold: float = 0.5,
     log_seconds: float = 10.0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Detections]:
-    """Detections of every picture of `loader`, in its order; progress is logged each `log_seconds`.
+    """Detections of every image of `loader`, in its order; progress is logged each `log_seconds`.
 
     The model comes back in the mode that it was in. `should_stop` is asked after each batch: True leaves out the rest.
     """
     was_training = model.training
     model.eval()
     found: list[Detections] = []
-    progress = _Progress(num_pictures, log_seconds)
+    progress = _Progress(num_images, log_seconds)
     try:
         for batch in loader:
             found += detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
@@ -127,11 +127,11 @@ class _Progress:
         self.last = now
         each = (now - self.start) / done
         remaining = format_duration(each * (self.total - done))
-        _LOGGER.info("picture %d/%d | %.3f s/picture | ETA %s", done, self.total, each, remaining)
+        _LOGGER.info("image %d/%d | %.3f s/image | ETA %s", done, self.total, each, remaining)
 
     def finish(self, done: int) -> None:
         seconds = time.perf_counter() - self.start
-        _LOGGER.info("%d pictures in %s (%.3f s/picture)", done, format_duration(seconds), seconds / max(done, 1))
+        _LOGGER.info("%d images in %s (%.3f s/image)", done, format_duration(seconds), seconds / max(done, 1))
 
 
 def _numpy(values: Tensor) -> np.ndarray:

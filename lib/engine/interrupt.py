@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a wish to stop after the current step."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as requests to stop after the current step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fpt.utils.distributed import max_over_processes
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 REPEAT_SECONDS = 1.0
-"""A signal so soon after the first is the same wish: a launcher passes on what every process got already."""
+"""A signal so soon after the first is the same request: a launcher passes on what every process got already."""
 
 
 class StoppedAtOnce(KeyboardInterrupt):

@@ -13,7 +13,7 @@ class MetricWindow:
     """Collects losses and times of single steps and turns them into one record.
 
     Losses are medians over the steps since the last record (one odd batch doesn't show), times are means; the time
-    that remains is reckoned from the last `eta_window` steps.
+    that remains is estimated from the last `eta_window` steps.
     """
 
     def __init__(self, *, eta_window: int = 200) -> None:

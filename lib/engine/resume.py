@@ -41,7 +41,7 @@ def restore_training(checkpoint: Checkpoint, state: TrainState, *, source: str |
         state.average.restore(checkpoint.model if checkpoint.average is None else checkpoint.average)
         if checkpoint.average is None:
             _LOGGER.warning("%s holds no averaged weights: the average starts with the present ones", source)
-    state.step, state.pictures, state.best = checkpoint.step, checkpoint.pictures, checkpoint.best
+    state.step, state.images, state.best = checkpoint.step, checkpoint.images, checkpoint.best
     state.skipped = checkpoint.loop.get("skipped", 0)
     state.skipped_in_row = checkpoint.loop.get("skipped_in_row", 0)
     state.evaluated = checkpoint.loop.get("evaluated", checkpoint.step)

@@ -68,7 +68,7 @@ class Snapshots:
 
     def _prepare_folder(self) -> None:
         self.store.remove_leftovers()
-        self.store.set_aside(after=self.state.step)
+        self.store.supersede(after=self.state.step)
         needed, free = self.state.checkpoint_bytes(), shutil.disk_usage(self.store.folder.parent).free
         if needed > free:
             raise UserError(
@@ -81,7 +81,7 @@ class Snapshots:
         if step % self.period == 0:
             self._try(self.save)
         elif self.max_seconds and time.monotonic() - self._tried >= self.max_seconds:
-            self._try(self._save_in_passing)
+            self._try(self._save_temporary)
 
     def save(self) -> None:
         """Write the checkpoint of the present step, unless that has just been done.
@@ -93,12 +93,12 @@ class Snapshots:
             self._write()
             self._last_saved = self.state.step
 
-    def _save_in_passing(self) -> None:
+    def _save_temporary(self) -> None:
         if is_main():
-            self._write(is_passing=True)
+            self._write(is_temporary=True)
 
-    def _write(self, *, is_passing: bool = False) -> None:
-        path = self.store.save(self._checkpoint({}), is_passing=is_passing)
+    def _write(self, *, is_temporary: bool = False) -> None:
+        path = self.store.save(self._checkpoint({}), is_temporary=is_temporary)
         _LOGGER.info("saved %s", path)
 
     def save_last(self) -> None:
@@ -111,7 +111,7 @@ class Snapshots:
 
     def save_in_emergency(self) -> None:
         """After an error: write the last finished step, if it is whole and there is one; never raises."""
-        if self.state.is_sound and self.state.step:
+        if self.state.is_consistent and self.state.step:
             self._try(self.save)
 
     def save_if_best(self, metrics: Mapping[str, Any], value: float) -> None:
@@ -150,7 +150,7 @@ class PeriodicEvaluation:
     """Hook: evaluate every `period` steps, log the result, keep the best checkpoint.
 
     The generators are left as they were, so that training goes on as it would without evaluation. So it does after an
-    evaluation that fails, of a picture that can't be read or a full disk: that is reported, and `failure` tells of the
+    evaluation that fails, of an image that can't be read or a full disk: that is reported, and `failure` tells of the
     last one.
 
     Args:

@@ -25,13 +25,13 @@ class TrainState:
         scaler: of the gradients of float16; None for other types.
         average: moving average of the weights; None = off.
         step: finished steps, skipped ones among them.
-        pictures: training pictures consumed, over all devices; the position in the data.
+        images: training images consumed, over all devices; the position in the data.
         skipped: steps that left the weights as they were, because a loss or gradient was not finite.
         skipped_in_row: those of them since the last update.
         best: highest selection metric so far, None before the first evaluation.
         evaluated: finished steps at the last complete evaluation.
         window: losses since the last record.
-        is_sound: False while an update is under way: some weights are new, some old.
+        is_consistent: False while an update is under way: some weights are new, some old.
     """
 
     model: nn.Module
@@ -39,13 +39,13 @@ class TrainState:
     scaler: torch.amp.GradScaler | None = None
     average: MovingAverage | None = None
     step: int = 0
-    pictures: int = 0
+    images: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
     best: float | None = None
     evaluated: int = 0
     window: MetricWindow = field(default_factory=MetricWindow)
-    is_sound: bool = True
+    is_consistent: bool = True
 
     def to_checkpoint(self, *, classes: list[str], config: str, metrics: dict[str, Any]) -> Checkpoint:
         """A checkpoint of the present state; its tensors are those of the state."""
@@ -54,7 +54,7 @@ class TrainState:
             classes=list(classes),
             config=config,
             step=self.step,
-            pictures=self.pictures,
+            images=self.images,
             optimizer={"type": type(self.optimizer).__name__, **self.optimizer.state_dict()},
             metrics=metrics,
             best=self.best,
@@ -77,10 +77,10 @@ class TrainState:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Around an update: a state that it leaves half done is not sound."""
-        self.is_sound = False
+        """Around an update: a state that it leaves half done is not consistent."""
+        self.is_consistent = False
         yield
-        self.is_sound = True
+        self.is_consistent = True
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

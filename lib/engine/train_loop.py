@@ -38,7 +38,7 @@ class LoopSettings:
     Attributes:
         max_iter: finished steps after it.
         device: where the model lies.
-        pictures_per_step: pictures that a step consumes, over all devices.
+        images_per_step: images that a step consumes, over all devices.
         iter_size: batches in one update; their gradients are averaged.
         clip_norm: gradients are scaled down to this norm; 0 = off.
         disp_interval: steps between two records.
@@ -49,7 +49,7 @@ class LoopSettings:
 
     max_iter: int
     device: torch.device
-    pictures_per_step: int = 1
+    images_per_step: int = 1
     iter_size: int = 1
     clip_norm: float = 0.0
     disp_interval: int = 20
@@ -76,7 +76,7 @@ def train(
 ) -> None:
     """Run the steps that are missing until `settings.max_iter`.
 
-    Where it is left by an error, `state` is that of the last finished step, unless it is not `is_sound`.
+    Where it is left by an error, `state` is that of the last finished step, unless it is not `is_consistent`.
 
     Args:
         model: `state.model` on `settings.device`, as ``fpt.parallel`` wraps it for several; put into training mode
@@ -105,7 +105,7 @@ def train(
             record = state.window.take(
                 step=state.step, lr=rate, remaining=settings.max_iter - state.step, is_kept=_is_extra(state, settings)
             )
-            record["pictures_per_second"] = round(settings.pictures_per_step / max(record["seconds_per_step"], 1e-9), 2)
+            record["images_per_second"] = round(settings.images_per_step / max(record["seconds_per_step"], 1e-9), 2)
             record["memory_mib"] = round(memory_mib(settings.device), 1)
             if settings.device.type != "cpu":
                 record["host_memory_mib"] = round(resident_mib(), 1)
@@ -160,7 +160,7 @@ class _Step:
             self.statistics.restore()
             raise
         state.step += 1
-        state.pictures += self.settings.pictures_per_step
+        state.images += self.settings.images_per_step
         seconds = time.perf_counter() - started
         state.window.add_step(seconds=seconds, data_seconds=self.watch.take("data"), gradient_norm=norm)
 

@@ -21,12 +21,12 @@ class NonFiniteLossError(ArithmeticError):
 
     Args:
         reason: which one, and its value.
-        image_ids: the pictures that it comes from.
+        image_ids: the images that it comes from.
         has_finite_loss: whether the gradient alone is wrong.
     """
 
     def __init__(self, reason: str, *, image_ids: Sequence[int], has_finite_loss: bool = False) -> None:
-        super().__init__(f"{reason} on the pictures with image ids {list(image_ids)}")
+        super().__init__(f"{reason} on the images with image ids {list(image_ids)}")
         self.reason = reason
         self.image_ids = list(image_ids)
         self.has_finite_loss = has_finite_loss
@@ -87,7 +87,7 @@ def clip_gradients(
         state: whose scaler, if any, has scaled the gradients; they are true to scale afterwards.
         parameters: with gradients.
         clip_norm: largest norm of all gradients together.
-        image_ids: of the step's pictures on this process.
+        image_ids: of the step's images on this process.
 
     Returns:
         The norm before.

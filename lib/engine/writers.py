@@ -85,7 +85,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 class SkippedStepsWriter:
-    """One json object for each step that was left out: the step, the reason, the pictures. Every process may call it.
+    """One json object for each step that was left out: the step, the reason, the images. Every process may call it.
 
     Args:
         path: the file; made by the first such step.

@@ -39,7 +39,7 @@ def evaluate_coco(
         results: detections in COCO's results format (see ``to_coco_results``); none at all is fine.
         iou_type: `bbox` or `segm`.
         backend: `auto`, `hotcoco` or `pycocotools`.
-        image_ids: pictures that count; all of the file by default.
+        image_ids: images that count; all of the file by default.
         category_ids: categories that count; all of the file by default.
 
     Returns:
@@ -47,15 +47,15 @@ def evaluate_coco(
         -1 where no ground truth counts.
 
     Raises:
-        UserError: for an unreadable file, a result on a picture that the file lacks, an unknown IoU type or backend.
+        UserError: for an unreadable file, a result on an image that the file lacks, an unknown IoU type or backend.
     """
     if iou_type not in IOU_TYPES:
         raise UserError(f"IoU type {iou_type!r} is unknown; legal: {', '.join(IOU_TYPES)}")
     ground_truth = ann_file if isinstance(ann_file, dict) else load_ground_truth(ann_file)
     known = {image["id"] for image in ground_truth["images"]}
-    strangers = sorted({item["image_id"] for item in results} - known)
-    if strangers:
-        raise UserError(f"results name {len(strangers)} pictures that the ground truth lacks, first id {strangers[0]}")
+    unknown = sorted({item["image_id"] for item in results} - known)
+    if unknown:
+        raise UserError(f"results name {len(unknown)} images that the ground truth lacks, first id {unknown[0]}")
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     raw = run_backend(
         resolve_backend(backend),
@@ -75,7 +75,7 @@ def evaluate_coco(
 def load_ground_truth(ann_file: Path | str) -> dict[str, Any]:
     """Content of a COCO json file, made fit for the evaluators.
 
-    Annotations of pictures or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
+    Annotations of images or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
     `area` that of the box, a malformed mask is none; without `annotations` nothing is annotated. Annotations are
     numbered anew from 1: to the evaluators an id of 0 means no object.
 
@@ -124,7 +124,7 @@ def _for_iou_type(item: dict[str, Any], iou_type: str) -> dict[str, Any]:
 def _to_metrics(raw: RawEvaluation, names: dict[int, str]) -> dict[str, Any]:
     metrics: dict[str, Any] = {name: float(value) for name, value in zip(METRIC_NAMES, raw.stats, strict=True)}
     unique = _unique_names(raw.category_ids, names)
-    # All areas (0) and the most detections a picture (-1); the first IoU threshold is 0.5.
+    # All areas (0) and the most detections an image (-1); the first IoU threshold is 0.5.
     metrics["per_class"] = {name: _mean(raw.precision[:, :, k, 0, -1]) for k, name in enumerate(unique)}
     metrics["per_class_AP50"] = {name: _mean(raw.precision[0, :, k, 0, -1]) for k, name in enumerate(unique)}
     return metrics
@@ -147,7 +147,7 @@ def to_coco_results(detections: Iterable[Detections], category_ids: Sequence[int
     """Detections in COCO's results format.
 
     Args:
-        detections: what was found, by picture.
+        detections: what was found, by image.
         category_ids: the data set's ids: label i + 1 is category_ids[i].
 
     Returns:
@@ -155,15 +155,15 @@ def to_coco_results(detections: Iterable[Detections], category_ids: Sequence[int
         RLE) if there are masks.
     """
     results = []
-    for picture in detections:
-        boxes = picture.boxes.astype(np.float64)
+    for image in detections:
+        boxes = image.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         for index, (box, label, score) in enumerate(
-            zip(boxes.round(3).tolist(), picture.labels.tolist(), picture.scores.tolist(), strict=True)
+            zip(boxes.round(3).tolist(), image.labels.tolist(), image.scores.tolist(), strict=True)
         ):
-            item = {"image_id": picture.image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
-            if picture.rles is not None:
-                item["segmentation"] = picture.rles[index]
+            item = {"image_id": image.image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
+            if image.rles is not None:
+                item["segmentation"] = image.rles[index]
             results.append(item)
     return results
 

@@ -30,7 +30,7 @@ class RawEvaluation:
 
     Attributes:
         stats: float64 [12], COCO's summary; -1 where there is no ground truth.
-        precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections a picture;
+        precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections an image;
             -1 likewise.
         category_ids: the K categories.
     """
@@ -72,9 +72,9 @@ def run_backend(
     Args:
         backend: `hotcoco` or `pycocotools`.
         ground_truth: content of a COCO json file, each annotation with area and iscrowd.
-        results: COCO results on its pictures, each with the key of the IoU type alone: `bbox` or `segmentation`.
+        results: COCO results on its images, each with the key of the IoU type alone: `bbox` or `segmentation`.
         iou_type: `bbox` or `segm`.
-        image_ids: pictures that count.
+        image_ids: images that count.
         category_ids: categories that count.
     """
     run = _run_hotcoco if backend == "hotcoco" else _run_pycocotools
@@ -106,7 +106,7 @@ def _run_hotcoco(
 
 
 def _as_array(results: Sequence[dict[str, Any]]) -> np.ndarray:
-    """float64 [N, 7]: picture, x, y, width, height, score, category; read many times faster than dicts."""
+    """float64 [N, 7]: image, x, y, width, height, score, category; read many times faster than dicts."""
     rows = [(item["image_id"], *item["bbox"], item["score"], item["category_id"]) for item in results]
     return np.array(rows, dtype=np.float64).reshape(-1, 7)
 

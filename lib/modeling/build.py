@@ -9,31 +9,29 @@ from functools import partial
 import torch
 from torch import nn
 
-from fpt.checkpoint.body_weights import load_body_weights
+from fpt.checkpoint.backbone_weights import load_backbone_weights
 from fpt.core.config import resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder, group_norm
 from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 from fpt.modeling.backbone.resnet import BLOCKS, LEVELS, STRIDES, ResNet
-from fpt.modeling.backbone.torchvision_body import TorchvisionBody
-from fpt.modeling.body_name import BodyName, parse_body_name
+from fpt.modeling.backbone.torchvision_backbone import TorchvisionBackbone
+from fpt.modeling.backbone_name import BackboneName, parse_backbone_name
 from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.neck.compose import PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.normalizer import ImageNormalizer
-from fpt.modeling.roi_heads.box_head import ConvBoxHead, MLPBoxHead
-from fpt.modeling.roi_heads.detections import DetectionSettings
+from fpt.modeling.roi_heads.box_head import BoxPredictor, ConvBoxHead, MLPBoxHead
 from fpt.modeling.roi_heads.mask_head import FullyConnectedMask, MaskHead
 from fpt.modeling.roi_heads.pooler import RoIPooler
-from fpt.modeling.roi_heads.predictor import BoxPredictor
+from fpt.modeling.roi_heads.postprocess import DetectionSettings
 from fpt.modeling.roi_heads.roi_heads import MaskBranch, RoIHeads
-from fpt.modeling.roi_heads.sampling import RoISampling
 from fpt.modeling.rpn.anchors import AnchorGenerator
 from fpt.modeling.rpn.head import RPNHead
-from fpt.modeling.rpn.losses import AnchorSampling
 from fpt.modeling.rpn.proposals import ProposalSettings
 from fpt.modeling.rpn.rpn import RegionProposalNetwork
+from fpt.modeling.sampling import AnchorSampling, RoISampling
 from fpt.structures.boxes import BoxCoder
 from fpt.utils.errors import UserError
 
@@ -60,8 +58,8 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
             f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but the data set has {num_classes - 1} classes and the "
             f"background, {num_classes} in all; set it to 0 to take the number from the data set"
         )
-    body = build_body(cfg)
-    neck = build_neck(cfg, in_channels=body.out_channels)
+    backbone = build_backbone(cfg)
+    neck = build_neck(cfg, in_channels=backbone.out_channels)
     model = GeneralizedRCNN(
         normalizer=ImageNormalizer(
             pixel_format=cfg.PIXEL_FORMAT,
@@ -70,7 +68,7 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
             divisor=cfg.FPN.COARSEST_STRIDE,
             is_channels_last=cfg.CHANNELS_LAST,
         ),
-        body=body,
+        backbone=backbone,
         neck=neck,
         rpn=build_rpn(cfg, in_channels=neck.out_channels),
         roi_heads=build_roi_heads(cfg, in_channels=neck.out_channels, num_classes=num_classes),
@@ -79,17 +77,18 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 
 
-def load_pretrained_body(model: GeneralizedRCNN, cfg: CfgNode) -> None:
-    """Start the body from RESNETS.IMAGENET_PRETRAINED_WEIGHTS, unless that is empty or switched off.
+def load_pretrained_backbone(model: GeneralizedRCNN, cfg: CfgNode) -> None:
+    """Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS, unless that is empty or switched off.
 
     Raises:
-        UserError: the file is missing, unsafe or made for another body.
+        UserError: the file is missing, unsafe or made for another backbone.
     """
     path = cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS
     if not (cfg.MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS and path):
         if cfg.RESNETS.FREEZE_AT or cfg.TRAIN.FREEZE_CONV_BODY or not cfg.RESNETS.USE_GN:
             _LOGGER.warning(
-                "the body starts from random weights; to train all of it: --set RESNETS.FREEZE_AT 0 RESNETS.USE_GN True"
+                "the backbone starts from random weights; to train all of it: --set RESNETS.FREEZE_AT 0 "
+                "RESNETS.USE_GN True"
             )
         return
     try:
@@ -99,16 +98,16 @@ def load_pretrained_body(model: GeneralizedRCNN, cfg: CfgNode) -> None:
             f"RESNETS.IMAGENET_PRETRAINED_WEIGHTS: {error}; to start from random weights instead: "
             "--set MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS False"
         ) from error
-    load_body_weights(model.body, file)
+    load_backbone_weights(model.backbone, file)
 
 
-def build_body(cfg: CfgNode) -> ResNet | TorchvisionBody:
-    """The body of MODEL.CONV_BODY."""
-    name = parse_body_name(cfg.MODEL.CONV_BODY)
+def build_backbone(cfg: CfgNode) -> ResNet | TorchvisionBackbone:
+    """The backbone of MODEL.CONV_BODY."""
+    name = parse_backbone_name(cfg.MODEL.CONV_BODY)
     freeze_at = FREEZE_ALL if cfg.TRAIN.FREEZE_CONV_BODY else cfg.RESNETS.FREEZE_AT
     if name.resnet_depth is None:
         norm = _group_norm(cfg) if cfg.RESNETS.USE_GN else None
-        return TorchvisionBody(name=name.torchvision_name or "", norm=norm, freeze_at=freeze_at)
+        return TorchvisionBackbone(name=name.torchvision_name or "", norm=norm, freeze_at=freeze_at)
     return ResNet(
         depth=name.resnet_depth,
         norm=_residual_norm(cfg, name.resnet_depth),
@@ -120,7 +119,7 @@ def build_body(cfg: CfgNode) -> ResNet | TorchvisionBody:
 
 def build_neck(cfg: CfgNode, *, in_channels: tuple[int, ...]) -> PyramidNeck:
     """The base pyramid and the transformer of MODEL.CONV_BODY."""
-    name = parse_body_name(cfg.MODEL.CONV_BODY)
+    name = parse_backbone_name(cfg.MODEL.CONV_BODY)
     pyramid = FeaturePyramid(
         in_channels=in_channels,
         out_channels=cfg.FPN.DIM,
@@ -136,7 +135,7 @@ def build_neck(cfg: CfgNode, *, in_channels: tuple[int, ...]) -> PyramidNeck:
     )
 
 
-def _build_transformer(cfg: CfgNode, name: BodyName, *, num_levels: int) -> FeaturePyramidTransformer | None:
+def _build_transformer(cfg: CfgNode, name: BackboneName, *, num_levels: int) -> FeaturePyramidTransformer | None:
     if not name.has_transformer:
         return None
     options = cfg.MODEL.FPT

@@ -11,12 +11,12 @@ from fpt.utils.errors import UserError
 
 
 def check_images(images: Sequence[Tensor]) -> None:
-    """Raise UserError unless every picture is [3, h, w] with at least one pixel."""
+    """Raise UserError unless every image is [3, h, w] with at least one pixel."""
     if len(images) == 0:
-        raise UserError("the model got an empty list of pictures, expected one tensor [3, h, w] at least")
+        raise UserError("the model got an empty list of images, expected one tensor [3, h, w] at least")
     for index, image in enumerate(images):
         if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-            raise UserError(f"picture {index} of the batch has shape {tuple(image.shape)}, expected [3, h, w]")
+            raise UserError(f"image {index} of the batch has shape {tuple(image.shape)}, expected [3, h, w]")
 
 
 def check_targets(
@@ -25,13 +25,13 @@ def check_targets(
     """Targets with ``crowd_boxes`` filled in, after checking shapes and values.
 
     Raises:
-        UserError: targets are missing or don't fit the pictures, a box is degenerate or not finite, a label is out of
-            range, masks are missing; the message names the picture.
+        UserError: targets are missing or don't fit the images, a box is degenerate or not finite, a label is out of
+            range, masks are missing; the message names the image.
     """
     if targets is None:
         raise UserError("the model is in training mode and needs targets; call model.eval() to detect")
     if len(targets) != num_images:
-        raise UserError(f"the model got {num_images} pictures and {len(targets)} targets")
+        raise UserError(f"the model got {num_images} images and {len(targets)} targets")
     complete = [_with_crowd(target) for target in targets]
     for index, target in enumerate(complete):
         _check_shapes(target, index, needs_masks)
@@ -52,17 +52,17 @@ def _check_shapes(target: dict[str, Tensor], index: int, needs_masks: bool) -> N
     names = ("boxes", "labels", "masks") if needs_masks else ("boxes", "labels")
     missing = [name for name in names if name not in target]
     if missing:
-        raise UserError(f"the target of picture {index} lacks {', '.join(missing)}; it has {', '.join(target)}")
+        raise UserError(f"the target of image {index} lacks {', '.join(missing)}; it has {', '.join(target)}")
     boxes, labels = target["boxes"], target["labels"]
     for name in ("boxes", "crowd_boxes"):
         shape = tuple(target[name].shape)
         if len(shape) != 2 or shape[1] != 4:
-            raise UserError(f"{name} of picture {index} have shape {shape}, expected [N, 4]")
+            raise UserError(f"{name} of image {index} have shape {shape}, expected [N, 4]")
     if labels.shape != boxes.shape[:1]:
-        raise UserError(f"picture {index} has {boxes.shape[0]} boxes, but labels of shape {tuple(labels.shape)}")
+        raise UserError(f"image {index} has {boxes.shape[0]} boxes, but labels of shape {tuple(labels.shape)}")
     if needs_masks and (target["masks"].ndim != 3 or target["masks"].shape[0] != boxes.shape[0]):
         shape = tuple(target["masks"].shape)
-        raise UserError(f"masks of picture {index} have shape {shape}, expected [{boxes.shape[0]}, S, S]")
+        raise UserError(f"masks of image {index} have shape {shape}, expected [{boxes.shape[0]}, S, S]")
 
 
 def _is_wrong(target: dict[str, Tensor], num_classes: int) -> Tensor:
@@ -79,6 +79,6 @@ def _report(target: dict[str, Tensor], is_wrong: Tensor, index: int, num_classes
     box: list[float] = target["boxes"][rows[0]].tolist()
     label: int = target["labels"].tolist()[rows[0]]
     if not 1 <= label < num_classes:
-        raise UserError(f"object {rows[0]} of picture {index} has label {label}, expected 1 to {num_classes - 1}")
+        raise UserError(f"object {rows[0]} of image {index} has label {label}, expected 1 to {num_classes - 1}")
     shown = ", ".join(f"{value:g}" for value in box)
-    raise UserError(f"box {rows[0]} of picture {index} is ({shown}), expected finite x0 < x1 and y0 < y1")
+    raise UserError(f"box {rows[0]} of image {index} is ({shown}), expected finite x0 < x1 and y0 < y1")

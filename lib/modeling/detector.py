@@ -14,11 +14,11 @@ from fpt.structures.image_list import ImageList, padded_size
 
 
 class GeneralizedRCNN(nn.Module):
-    """Faster and Mask R-CNN on any body and neck.
+    """Faster and Mask R-CNN on any backbone and neck.
 
     Args:
-        normalizer: list of pictures -> padded batch.
-        body: batch [N, 3, H, W] -> maps by name.
+        normalizer: list of images -> padded batch.
+        backbone: batch [N, 3, H, W] -> maps by name.
         neck: ``neck(maps, sizes_hw=, padded_hw=)`` -> maps by name, all of ``neck.out_channels``.
         rpn: maps -> proposals.
         roi_heads: maps and proposals -> losses or detections.
@@ -29,7 +29,7 @@ class GeneralizedRCNN(nn.Module):
         self,
         *,
         normalizer: ImageNormalizer,
-        body: nn.Module,
+        backbone: nn.Module,
         neck: nn.Module,
         rpn: RegionProposalNetwork,
         roi_heads: RoIHeads,
@@ -37,7 +37,7 @@ class GeneralizedRCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
-        self.body = body
+        self.backbone = backbone
         self.neck = neck
         self.rpn = rpn
         self.roi_heads = roi_heads
@@ -55,17 +55,17 @@ class GeneralizedRCNN(nn.Module):
 
         Args:
             images: [3, h, w] each, of any sizes, RGB, 0..255, uint8 or float.
-            targets: while training, for each picture ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N]
+            targets: while training, for each image ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N]
                 from 1, ``crowd_boxes`` float32 [K, 4] (may be left out) and with a mask head ``masks`` uint8 [N, S, S],
                 each in the frame of its box. N may be 0.
 
         Returns:
             Training: ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, ``loss_mask``: weighted scalars.
-            Evaluation: for each picture, best first, ``boxes`` float32 [D, 4] in input pixels, ``labels`` int64 [D],
+            Evaluation: for each image, best first, ``boxes`` float32 [D, 4] in input pixels, ``labels`` int64 [D],
             ``scores`` float32 [D] and with a mask head ``masks`` float32 [D, M, M], probabilities in the box's frame.
 
         Raises:
-            UserError: pictures or targets are malformed.
+            UserError: images or targets are malformed.
         """
         check_images(images)
         if not self.training:
@@ -79,10 +79,10 @@ class GeneralizedRCNN(nn.Module):
         return {**losses, **self.roi_heads.losses(features, proposals, checked)}
 
     def _features(self, batch: ImageList) -> dict[str, Tensor]:
-        return self.neck(self.body(batch.tensor), sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
+        return self.neck(self.backbone(batch.tensor), sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
 
     def _detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Pictures of one padded size run as one batch, so that no picture's result depends on its companions."""
+        """Images of one padded size run as one batch, so that no image's result depends on its companions."""
         groups: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
             size = padded_size([(image.shape[-2], image.shape[-1])], self.normalizer.divisor)

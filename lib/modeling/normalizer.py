@@ -1,4 +1,4 @@
-"""Pictures as the body was trained to see them."""
+"""Images as the backbone was trained to see them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ImageNormalizer(nn.Module):
     """Orders the channels, subtracts means, divides by standard deviations, pads with zeros (the mean colour).
 
     Args:
-        pixel_format: ``RGB`` or ``BGR``, the order that the body wants; pictures come in as RGB.
+        pixel_format: ``RGB`` or ``BGR``, the order that the backbone wants; images come in as RGB.
         means, stds: of each channel in that order, 0..255.
         divisor: the padded height and width are multiples of this.
         is_channels_last: memory format of the batch.
@@ -40,7 +40,7 @@ class ImageNormalizer(nn.Module):
         self.register_buffer("stds", torch.tensor(list(stds), dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Sequence[Tensor]) -> ImageList:
-        """Pictures [3, h, w], RGB, 0..255, uint8 or float -> a float32 batch."""
+        """Images [3, h, w], RGB, 0..255, uint8 or float -> a float32 batch."""
         normalised = [(self._order(image).float() - self.means) / self.stds for image in images]
         return pad_images(normalised, divisor=self.divisor, channels_last=self.is_channels_last)
 

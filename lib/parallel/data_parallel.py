@@ -16,16 +16,16 @@ from fpt.parallel.replicas import make_replicas
 class DataParallel(nn.Module):
     """Runs replicas of a module on parts of its inputs, each on its own device, and gathers what they return.
 
-    Inputs are sequences with one entry a picture (a list of pictures, a list of targets, ...), given by position or by
-    keyword. Every device gets consecutive entries, as equal in number as can be; as pictures come unpadded and the
-    module pads, each device has a batch of its own padded size. With fewer pictures than devices the last devices rest.
+    Inputs are sequences with one entry an image (a list of images, a list of targets, ...), given by position or by
+    keyword. Every device gets consecutive entries, as equal in number as can be; as images come unpadded and the
+    module pads, each device has a batch of its own padded size. With fewer images than devices the last devices rest.
 
     Outputs are gathered on the first device: dictionaries of scalars (losses) by their mean, weighted by the numbers of
-    pictures, so that a loss that is a mean over pictures is the loss of the whole batch; lists with one entry a picture
+    images, so that a loss that is a mean over images is the loss of the whole batch; lists with one entry an image
     (detections) one after the other. Gradients arrive at the parameters of the wrapped module, through the copies.
 
     It serves a single process that sees several devices; processes (see ``processes.py``) are faster. A device may be
-    named more than once, which is how it runs on a CPU. BatchNorm sees the pictures of its device alone, and keeps the
+    named more than once, which is how it runs on a CPU. BatchNorm sees the images of its device alone, and keeps the
     statistics of the first one.
 
     Args:
@@ -104,7 +104,7 @@ def _run_side_by_side(calls: Sequence[_Call]) -> list[Any]:
 def _part_sizes(inputs: Sequence[Sequence[Any] | None], num_devices: int) -> list[int]:
     lengths = {len(value) for value in inputs if value is not None}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"inputs have the lengths {sorted(lengths)}; all need one length, the number of pictures")
+        raise ValueError(f"inputs have the lengths {sorted(lengths)}; all need one length, the number of images")
     total = lengths.pop()
     num_parts = min(num_devices, total)
     return [total * (i + 1) // num_parts - total * i // num_parts for i in range(num_parts)]

@@ -23,15 +23,15 @@ class Change:
 def scale_schedule(
     values: Mapping[str, Any], *, original_batch: int, batch_size: int, iter_size: int, given: Collection[str] = ()
 ) -> list[Change]:
-    """What changes when `batch_size` pictures a batch and `iter_size` batches an update replace `original_batch`.
+    """What changes when `batch_size` images a batch and `iter_size` batches an update replace `original_batch`.
 
     The rates (BASE_LR, LRS) scale with the batch size; STEPS, STEP_SIZE and MAX_ITER inversely with batch size x
-    iter_size, so that as many pictures are seen (Detectron.pytorch's rule). Warm-up and snapshots stay as they are.
+    iter_size, so that as many images are seen (Detectron.pytorch's rule). Warm-up and snapshots stay as they are.
 
     Args:
         values: options by their full name, ``SOLVER.BASE_LR`` and so on; those that are absent are not scaled.
-        original_batch: pictures in one update as the file was written.
-        batch_size: pictures in one batch.
+        original_batch: images in one update as the file was written.
+        batch_size: images in one batch.
         iter_size: batches in one update.
         given: names whose value the user gave for this very run; they stay.
 
@@ -41,7 +41,7 @@ def scale_schedule(
     rate = batch_size / original_batch
     length = original_batch / (batch_size * iter_size)
     rate_reason = f"x {rate:g}: batch {original_batch} -> {batch_size}"
-    length_reason = f"x {length:g}: pictures an update {original_batch} -> {batch_size * iter_size}"
+    length_reason = f"x {length:g}: images an update {original_batch} -> {batch_size * iter_size}"
     rules = {
         "SOLVER.BASE_LR": (lambda x: x * rate, rate_reason),
         "SOLVER.LRS": (lambda x: tuple(v * rate for v in x), rate_reason),

@@ -58,11 +58,11 @@ def build_scaler(cfg: CfgNode) -> torch.amp.GradScaler | None:
 def batch_changes(
     cfg: CfgNode, *, batch_size: int, iter_size: int, num_devices: int, given: Collection[str]
 ) -> list[Change]:
-    """What the options become for a batch of `batch_size` pictures on `num_devices` devices.
+    """What the options become for a batch of `batch_size` images on `num_devices` devices.
 
     Args:
-        cfg: written for NUM_GPUS x TRAIN.IMS_PER_BATCH pictures.
-        batch_size: pictures in one batch, over all devices.
+        cfg: written for NUM_GPUS x TRAIN.IMS_PER_BATCH images.
+        batch_size: images in one batch, over all devices.
         iter_size: batches in one update.
         num_devices: devices that compute.
         given: options whose value the command line gives; they aren't scaled.

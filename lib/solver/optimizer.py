@@ -16,7 +16,7 @@ _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
 def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Let no parameter be trained whose name fits one of `patterns` (``body.*``: * is any text).
+    """Let no parameter be trained whose name fits one of `patterns` (``backbone.*``: * is any text).
 
     Raises:
         UserError: no name fits a pattern.

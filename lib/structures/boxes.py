@@ -42,7 +42,7 @@ def covered_share(boxes: Tensor, regions: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Move the corners of boxes [..., 4] into a picture of ``size_hw`` pixels."""
+    """Move the corners of boxes [..., 4] into an image of ``size_hw`` pixels."""
     h, w = size_hw
     x, y = boxes[..., 0::2].clamp(0, w), boxes[..., 1::2].clamp(0, h)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)

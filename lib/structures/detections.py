@@ -1,4 +1,4 @@
-"""What was found in one picture."""
+"""What was found in one image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The objects found in one picture, in the pixels of the original picture.
+    """The objects found in one image, in the pixels of the original image.
 
     Attributes:
-        image_id: id of the picture in its data set.
-        size_hw: height and width of the original picture.
+        image_id: id of the image in its data set.
+        size_hw: height and width of the original image.
         boxes: float32 [D, 4] x1, y1, x2, y2; a pixel covers [x, x + 1).
         labels: int64 [D], 1..C-1; label i + 1 is the i-th class of the data set.
         scores: float32 [D], 0..1.
@@ -32,11 +32,11 @@ class Detections:
         count = len(self.scores)
         if self.boxes.shape != (count, 4) or self.labels.shape != (count,):
             raise ValueError(
-                f"detections of picture {self.image_id}: boxes {self.boxes.shape}, labels {self.labels.shape} "
+                f"detections of image {self.image_id}: boxes {self.boxes.shape}, labels {self.labels.shape} "
                 f"and scores {self.scores.shape} do not fit; expected [D, 4], [D] and [D]"
             )
         if self.rles is not None and len(self.rles) != count:
-            raise ValueError(f"detections of picture {self.image_id}: {len(self.rles)} masks for {count} boxes")
+            raise ValueError(f"detections of image {self.image_id}: {len(self.rles)} masks for {count} boxes")
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -1,4 +1,4 @@
-"""Pictures of different sizes as one padded tensor."""
+"""Images of different sizes as one padded tensor."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ImageList:
     """A padded batch.
 
     Args:
-        tensor: [N, 3, H, W], zero to the right of and below each picture.
-        sizes_hw: height and width in pixels of each picture without its padding.
+        tensor: [N, 3, H, W], zero to the right of and below each image.
+        sizes_hw: height and width in pixels of each image without its padding.
     """
 
     tensor: Tensor
@@ -37,7 +37,7 @@ def padded_size(sizes_hw: Sequence[SizeHW], divisor: int) -> SizeHW:
 
 
 def pad_images(images: Sequence[Tensor], *, divisor: int, channels_last: bool) -> ImageList:
-    """Copy pictures [3, h, w] (one dtype and device) into the top left corners of a zero tensor.
+    """Copy images [3, h, w] (one dtype and device) into the top left corners of a zero tensor.
 
     Args:
         divisor: the padded height and width are multiples of this.

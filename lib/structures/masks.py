@@ -1,7 +1,7 @@
 """Instance masks: polygons and run lengths (RLE) drawn into the frame of a box.
 
 A box-frame mask is uint8 [size, size]: cell (row, column) is 1 where the centre of that part of the box belongs to
-the object. It knows no scale, so one drawing serves every size the picture is resized to, and memory stays bounded.
+the object. It knows no scale, so one drawing serves every size the image is resized to, and memory stays bounded.
 Coordinates are continuous: pixel (row, column) covers [column, column + 1) x [row, row + 1).
 """
 
@@ -48,12 +48,12 @@ def rasterize_rle(rle: dict[str, Any], box_xyxy: np.ndarray, size: int) -> np.nd
     """Sample a run-length mask in the frame of a box: each cell takes the pixel under its centre.
 
     Args:
-        rle: compressed RLE {"size": [h, w], "counts": bytes or str} of the whole picture.
-        box_xyxy: float [4] in that picture's pixels.
+        rle: compressed RLE {"size": [h, w], "counts": bytes or str} of the whole image.
+        box_xyxy: float [4] in that image's pixels.
         size: cells a side of the result.
 
     Returns:
-        uint8 [size, size], 0 or 1; 0 where the box reaches out of the picture.
+        uint8 [size, size], 0 or 1; 0 where the box reaches out of the image.
     """
     mask = coco_mask.decode(rle)
     h, w = mask.shape
@@ -95,7 +95,7 @@ def usable_segmentation(segmentation: Any, size_hw: Sequence[int]) -> list[list[
 
     Args:
         segmentation: as the file has it; a single polygon may stand without its outer list.
-        size_hw: of the picture.
+        size_hw: of the image.
 
     Returns:
         The polygons that are well formed, the RLE, or None where nothing is left.

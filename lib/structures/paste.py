@@ -1,7 +1,7 @@
-"""Masks from the frame of their boxes into the picture.
+"""Masks from the frame of their boxes into the image.
 
 A box-frame mask [M, M] holds one probability a cell of its box. Between the centres of the cells it is bilinear, and
-outside of the box it is zero, as in Detectron. Only the part of the picture under the box is ever computed.
+outside of the box it is zero, as in Detectron. Only the part of the image under the box is ever computed.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from pycocotools import mask as coco_mask
 def paste_masks(
     masks: np.ndarray, boxes: np.ndarray, size_hw: tuple[int, int], threshold: float = 0.5
 ) -> Iterator[np.ndarray]:
-    """The masks in the picture, one after the other, so that only one of them is in memory.
+    """The masks in the image, one after the other, so that only one of them is in memory.
 
     Args:
         masks: float [D, M, M] box-frame probabilities.
-        boxes: float [D, 4] xyxy in pixels of the picture; an empty or infinite box gives an empty mask.
-        size_hw: size of the picture.
+        boxes: float [D, 4] xyxy in pixels of the image; an empty or infinite box gives an empty mask.
+        size_hw: size of the image.
         threshold: probability from which a pixel belongs to the object.
 
     Yields:
         bool [H, W].
     """
     for mask, box in zip(np.asarray(masks), np.asarray(boxes), strict=True):
-        picture = np.zeros(size_hw, dtype=bool)
+        image = np.zeros(size_hw, dtype=bool)
         patch, x, y = paste_patch(mask, box, size_hw)
-        picture[y : y + patch.shape[0], x : x + patch.shape[1]] = patch >= threshold
-        yield picture
+        image[y : y + patch.shape[0], x : x + patch.shape[1]] = patch >= threshold
+        yield image
 
 
 def encode_masks(
     masks: np.ndarray, boxes: np.ndarray, size_hw: tuple[int, int], threshold: float = 0.5
 ) -> list[dict[str, Any]]:
-    """As paste_masks, as compressed RLE {"size": [h, w], "counts": str}; the whole picture is never filled."""
+    """As paste_masks, as compressed RLE {"size": [h, w], "counts": str}; the whole image is never filled."""
     rles = []
     for mask, box in zip(np.asarray(masks), np.asarray(boxes), strict=True):
         patch, x, y = paste_patch(mask, box, size_hw)
@@ -49,7 +49,7 @@ def paste_patch(mask: np.ndarray, box: np.ndarray, size_hw: tuple[int, int]) -> 
     """Probabilities under a box.
 
     Returns:
-        float32 [h, w] at the centres of the pixels that the box touches inside the picture (may be empty), and the
+        float32 [h, w] at the centres of the pixels that the box touches inside the image (may be empty), and the
         x and y of its first pixel.
     """
     x1, y1, x2, y2 = (float(value) for value in box)
@@ -69,7 +69,7 @@ def _weights(low: float, high: float, num_cells: int, limit: int) -> tuple[int, 
 
 
 def encode_patch(patch: np.ndarray, x: int, y: int, size_hw: tuple[int, int]) -> dict[str, Any]:
-    """Compressed RLE of a picture that shows `patch` (bool [h, w]) at column x, row y, and nothing else."""
+    """Compressed RLE of an image that shows `patch` (bool [h, w]) at column x, row y, and nothing else."""
     height, width = size_hw
     # One more empty row on either side: each run of a column then has a start and an end.
     columns = np.zeros((patch.shape[1], patch.shape[0] + 2), dtype=np.int8)

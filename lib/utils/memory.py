@@ -29,7 +29,7 @@ def resident_mib() -> float:
 
 
 @contextmanager
-def settled_objects() -> Iterator[None]:
+def frozen_objects() -> Iterator[None]:
     """Within the block the garbage collector leaves alone what exists at its beginning.
 
     A full collection writes into every object. Of the pages that loader workers share with the main process, that would

@@ -1,1 +1,1 @@
-"""Pictures of detections."""
+"""Images of detections."""

@@ -23,11 +23,11 @@ _GREY_SHARE = 0.5
 
 @dataclass(frozen=True)
 class HeatPanel:
-    """Weights over the picture.
+    """Weights over the image.
 
     Attributes:
         title: above the panel.
-        weights: [h, w], at least 0; a cell covers its share of the picture.
+        weights: [h, w], at least 0; a cell covers its share of the image.
     """
 
     title: str
@@ -53,7 +53,7 @@ class LevelView:
 
     Attributes:
         name: of the level of the query.
-        cell_xyxy: what the query's cell covers, in pixels of the picture.
+        cell_xyxy: what the query's cell covers, in pixels of the image.
         panels: from left to right.
     """
 
@@ -99,7 +99,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """The picture in pale grey, float [H, W, 3] in 0..1."""
+    """The image in pale grey, float [H, W, 3] in 0..1."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     return np.repeat(grey[..., None], 3, axis=2)
 

@@ -1,4 +1,4 @@
-"""Colours that can be told apart, on any picture."""
+"""Colours that can be told apart, on any image."""
 
 from __future__ import annotations
 

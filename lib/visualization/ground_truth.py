@@ -14,12 +14,12 @@ from fpt.structures.detections import Detections
 def detections_from_annotations(
     annotations: Sequence[dict[str, Any]], category_ids: Sequence[int], *, image_id: int, size_hw: tuple[int, int]
 ) -> Detections:
-    """Annotations of one picture in COCO's format as Detections with score 1; crowds are left out.
+    """Annotations of one image in COCO's format as Detections with score 1; crowds are left out.
 
     Args:
         annotations: with bbox, category_id and, if there are masks, segmentation (polygons or RLE).
         category_ids: ids of the data set: label i + 1 is category_ids[i].
-        image_id: the picture.
+        image_id: the image.
         size_hw: its size in pixels.
     """
     items = [item for item in annotations if not item.get("iscrowd", 0)]

@@ -1,4 +1,4 @@
-"""Name tags in a picture: inside of it, and beside each other where there is room."""
+"""Name tags in an image: inside of it, and beside each other where there is room."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ class TextStyle:
         return width + 2 * self.padding, round(1.25 * self.letter_height) + 2 * self.padding
 
 
-def draw_tag(picture: np.ndarray, text: str, place: Rectangle, colour: Colour, style: TextStyle) -> None:
+def draw_tag(image: np.ndarray, text: str, place: Rectangle, colour: Colour, style: TextStyle) -> None:
     """Write text on a filled rectangle; in place."""
-    cv2.rectangle(picture, (place.left, place.top), (place.right - 1, place.bottom - 1), colour, -1)
+    cv2.rectangle(image, (place.left, place.top), (place.right - 1, place.bottom - 1), colour, -1)
     baseline = place.bottom - style.padding - round(0.25 * style.letter_height)
     origin = (place.left + style.padding, baseline)
-    cv2.putText(picture, text, origin, _FONT, style.scale, text_colour_on(colour), style.thickness, cv2.LINE_AA)
+    cv2.putText(image, text, origin, _FONT, style.scale, text_colour_on(colour), style.thickness, cv2.LINE_AA)
 
 
 def find_place(
     tag_wh: tuple[int, int], box: Rectangle, taken: list[Rectangle], size_hw: tuple[int, int]
 ) -> Rectangle | None:
-    """Where a tag hides least of the other tags: above, in or below its box; inside of the picture.
+    """Where a tag hides least of the other tags: above, in or below its box; inside of the image.
 
     Returns:
         None if it would hide more than a third of its own area's worth of other tags wherever it went.

@@ -7,7 +7,7 @@ import torch
 
 from fpt.benchmark.dense import dense_attention_in_necks, dense_mixture_attention
 from fpt.benchmark.measure import measure
-from fpt.benchmark.workloads import WORKLOADS, Neck, body_maps
+from fpt.benchmark.workloads import WORKLOADS, Neck, backbone_maps
 from fpt.layers.attention import mixture_attention
 from fpt.modeling.neck import query_attention
 
@@ -30,7 +30,7 @@ def test_both_ways_of_attention_agree(similarity, is_padded):
 def test_dense_attention_replaces_that_of_the_neck_for_a_while():
     torch.manual_seed(0)
     neck = Neck(max_keys=0).eval()
-    maps = body_maps((64, 96), CPU)
+    maps = backbone_maps((64, 96), CPU)
     with torch.no_grad():
         ours = neck(maps)
         with dense_attention_in_necks():

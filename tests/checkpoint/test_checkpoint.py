@@ -20,7 +20,7 @@ from fpt.utils.errors import UserError
 
 
 def make_model(num_classes: int, width: int = 4) -> nn.Module:
-    return nn.ModuleDict({"body": nn.Linear(3, width), "score": nn.Linear(width, num_classes)})
+    return nn.ModuleDict({"backbone": nn.Linear(3, width), "score": nn.Linear(width, num_classes)})
 
 
 def make_checkpoint(num_classes: int = 3, **more: object) -> Checkpoint:
@@ -33,10 +33,10 @@ def test_round_trip_with_optimizer(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     sum(p.sum() for p in model.parameters()).backward()
     optimizer.step()
-    state = make_checkpoint(optimizer=optimizer.state_dict(), pictures=14, best=0.5)
+    state = make_checkpoint(optimizer=optimizer.state_dict(), images=14, best=0.5)
     save_checkpoint(tmp_path / "ckpt" / "model_step7.pth", state)
     loaded = load_checkpoint(tmp_path / "ckpt" / "model_step7.pth")
-    assert (loaded.step, loaded.pictures, loaded.best, loaded.classes) == (7, 14, 0.5, ["c0", "c1"])
+    assert (loaded.step, loaded.images, loaded.best, loaded.classes) == (7, 14, 0.5, ["c0", "c1"])
     optimizer.load_state_dict(loaded.optimizer)
     buffers = [value["momentum_buffer"] for value in optimizer.state_dict()["state"].values()]
     assert all(torch.equal(buffer, torch.ones_like(buffer)) for buffer in buffers)
@@ -85,7 +85,7 @@ def test_state_dict_alone_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_other_format_and_incomplete_file(tmp_path: Path) -> None:
     torch.save({"format": 99}, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="format 99; this version reads format 1"):
+    with pytest.raises(UserError, match="format 99; this version reads 1 and 2"):
         load_checkpoint(tmp_path / "a.pth")
     torch.save({"format": 1, "step": 3}, tmp_path / "a.pth")
     with pytest.raises(UserError, match="is incomplete.*'model'"):
@@ -110,7 +110,7 @@ def test_predictors_start_afresh_for_other_classes() -> None:
     before = model["score"].weight.clone()
     assert load_fitting_weights(model, checkpoint, source="a.pth") == (["score"], [])
     assert torch.equal(model["score"].weight, before)
-    assert torch.equal(model["body"].weight, checkpoint.model["body.weight"])
+    assert torch.equal(model["backbone"].weight, checkpoint.model["backbone.weight"])
 
 
 def test_part_that_the_file_lacks_starts_afresh_and_one_too_many_is_named() -> None:
@@ -122,8 +122,8 @@ def test_part_that_the_file_lacks_starts_afresh_and_one_too_many_is_named() -> N
     assert torch.equal(model["score"].weight, checkpoint.model["score.weight"])
 
 
-def test_weights_of_another_body_are_refused() -> None:
-    with pytest.raises(UserError, match=r"a\.pth holds another network: only 0% of the body.*body\.weight"):
+def test_weights_of_another_backbone_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a\.pth holds another network: only 0% of the backbone.*backbone\.weight"):
         load_fitting_weights(make_model(3, width=6), make_checkpoint(3), source="a.pth")
 
 
@@ -134,7 +134,7 @@ def test_whole_parts_are_named_by_their_shortest_name() -> None:
 
 
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"a\.pth holds another model.*body\.weight \(4, 3\) -> \(6, 3\)"):
+    with pytest.raises(UserError, match=r"a\.pth holds another model.*backbone\.weight \(4, 3\) -> \(6, 3\)"):
         load_weights(make_model(3, width=6), make_checkpoint(3), source="a.pth")
 
 

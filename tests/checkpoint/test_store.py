@@ -56,12 +56,12 @@ def test_old_ones_go_but_every_so_many_steps_and_the_best(tmp_path: Path) -> Non
     assert len(json.loads((tmp_path / "ckpt" / "manifest.json").read_text())) == 4
 
 
-def test_passing_ones_go_when_the_next_is_there_whoever_wrote_them(tmp_path: Path) -> None:
+def test_temporary_ones_go_when_the_next_is_there_whoever_wrote_them(tmp_path: Path) -> None:
     store = fill(tmp_path, 10)
-    store.save(make_checkpoint(13), is_passing=True)
+    store.save(make_checkpoint(13), is_temporary=True)
     assert load_newest(tmp_path)[1].step == 13
     other = CheckpointStore(tmp_path / "ckpt")  # after a crash
-    other.save(make_checkpoint(17), is_passing=True)
+    other.save(make_checkpoint(17), is_temporary=True)
     assert names_in(tmp_path) == ["model_step10.pth", "model_step17.pth"]
     other.save(make_checkpoint(17))
     other.save(make_checkpoint(20))
@@ -93,21 +93,21 @@ def test_the_best_is_the_last_resort(tmp_path: Path, has_manifest: bool) -> None
     assert newest_run(tmp_path.parent) == tmp_path
 
 
-def test_later_ones_are_set_aside_so_that_they_neither_go_on_nor_push_others_out(
+def test_later_ones_are_renamed_so_that_they_neither_go_on_nor_push_others_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = fill(tmp_path, 10, 20, 30, keep_last=2)
-    store.set_aside(after=20)
-    assert names_in(tmp_path) == ["model_step20.pth", "set_aside_step30.pth"]
+    store.supersede(after=20)
+    assert names_in(tmp_path) == ["model_step20.pth", "superseded_step30.pth"]
     assert "model_step30.pth is of a later step than 20" in caplog.text
     store.save(make_checkpoint(25))
     assert load_newest(tmp_path)[1].step == 25
-    assert names_in(tmp_path) == ["model_step20.pth", "model_step25.pth", "set_aside_step30.pth"]
+    assert names_in(tmp_path) == ["model_step20.pth", "model_step25.pth", "superseded_step30.pth"]
     assert list(json.loads((tmp_path / "ckpt" / "manifest.json").read_text())) == [
         "model_step20.pth",
         "model_step25.pth",
     ]
-    assert load_checkpoint(tmp_path / "ckpt" / "set_aside_step30.pth").step == 30
+    assert load_checkpoint(tmp_path / "ckpt" / "superseded_step30.pth").step == 30
 
 
 @pytest.mark.parametrize("has_manifest", [True, False])

@@ -1,4 +1,4 @@
-"""Two tiny pictures, a tiny detector for them, and a short training that several tests look at."""
+"""Two tiny images, a tiny detector for them, and a short training that several tests look at."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fpt.cli import train
 from fpt.core.config import load_cfg
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.collate import Batch
-from fpt.engine.bad_samples import BadSampleReport
+from fpt.engine.bad_sample_report import BadSampleReport
 
 SIZE = 64
 RECTANGLES = {1: [(4, 6, 30, 28, 1), (34, 34, 26, 24, 2)], 2: [(30, 4, 28, 30, 1), (6, 36, 24, 22, 2)]}
-"""Objects of each picture: x, y, width, height, category id."""
+"""Objects of each image: x, y, width, height, category id."""
 COLOURS = {1: (40, 40, 220), 2: (60, 200, 40)}
 
 YAML = """\
@@ -45,7 +45,7 @@ DEVICE: cpu
 
 
 def write_dataset(folder: Path, classes: tuple[str, ...] = ("red", "green")) -> None:
-    """Two pictures with two rectangles each, and tiny.json."""
+    """Two images with two rectangles each, and tiny.json."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     annotations = []
     for image_id, rectangles in RECTANGLES.items():
@@ -142,7 +142,7 @@ def check_dataset(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     spec.loader.exec_module(tool)
 
     def check(tiny: Tiny) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *tiny.arguments("--read_pictures")])
+        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *tiny.arguments("--read_images")])
         capsys.readouterr()
         status = tool.main()
         shown = capsys.readouterr()

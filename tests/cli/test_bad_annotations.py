@@ -30,7 +30,7 @@ def _again(kind: str, **changes: object) -> Callable[[dict], object]:
 FATAL: dict[str, tuple[Callable[[dict], object], str]] = {
     "no key images": (lambda content: content.pop("images"), "no key 'images'"),
     "no key categories": (lambda content: content.pop("categories"), "no key 'categories'"),
-    "no pictures": (lambda content: content["images"].clear(), "empty list under 'images'"),
+    "no images": (lambda content: content["images"].clear(), "empty list under 'images'"),
     "annotations that are no list": (lambda content: content.update(annotations=3), "'annotations'"),
     "annotation that is no object": (
         lambda content: content["annotations"].append(7),
@@ -41,17 +41,17 @@ FATAL: dict[str, tuple[Callable[[dict], object], str]] = {
     "category id twice": (_again("categories", name="blue"), "category ids that occur more than once"),
     "category name twice": (_again("categories", id=9), "category names that occur more than once"),
     "category out of range": (_set("category_id", 3), "annotations whose 'category_id' is not in the file"),
-    "annotation of an unknown picture": (_set("image_id", 99), "annotations whose 'image_id' is not in the file"),
+    "annotation of an unknown image": (_set("image_id", 99), "annotations whose 'image_id' is not in the file"),
     "id that is text": (_set("image_id", "1"), "'image_id' is not a whole number"),
     "id that is missing": (lambda content: content["annotations"][0].pop("id"), "annotations without the key 'id'"),
-    "picture of no height": (lambda content: content["images"][0].update(height=0), "'height' is not a whole number"),
-    "picture without a name": (lambda content: content["images"][0].pop("file_name"), "without the key 'file_name'"),
+    "image of no height": (lambda content: content["images"][0].update(height=0), "'height' is not a whole number"),
+    "image without a name": (lambda content: content["images"][0].pop("file_name"), "without the key 'file_name'"),
     "box of three numbers": (_set("bbox", [1, 2, 3]), "boxes that are not [x, y, width, height]"),
     "box that is text": (_set("bbox", ["a", 2, 3, 4]), "boxes that are not [x, y, width, height]"),
     "annotation without a box": (lambda content: content["annotations"][0].pop("bbox"), "without the key 'bbox'"),
-    "picture that is not there": (
+    "image that is not there": (
         lambda content: content["images"][0].update(file_name="gone.png"),
-        "missing pictures: looked for in",
+        "missing images: looked for in",
     ),
     "no object at all": (lambda content: content["annotations"].clear(), "no annotated object"),
 }
@@ -110,11 +110,11 @@ DROPPED: dict[str, tuple[Callable[[dict], object], str]] = {
     "box with infinity": (_set("bbox", [4, 6, INF, 28]), "boxes with NaN or infinite numbers: dropped"),
     "box of negative size": (_set("bbox", [34, 34, -30, -28]), "degenerate boxes (no width or height): dropped"),
     "box of no width": (_set("bbox", [4, 6, 0, 28]), "degenerate boxes (no width or height): dropped"),
-    "box outside of the picture": (_set("bbox", [100, 100, 9, 9]), "boxes outside their picture: dropped"),
+    "box outside of the image": (_set("bbox", [100, 100, 9, 9]), "boxes outside their image: dropped"),
 }
 CLIPPED: dict[str, tuple[Callable[[dict], object], str]] = {
-    "box that reaches out": (_set("bbox", [-20, -20, 500, 50]), "boxes that reach out of their picture: clipped"),
-    "box of giant size": (_set("bbox", [0, 0, 1e300, 1e300]), "boxes that reach out of their picture: clipped"),
+    "box that reaches out": (_set("bbox", [-20, -20, 500, 50]), "boxes that reach out of their image: clipped"),
+    "box of giant size": (_set("bbox", [0, 0, 1e300, 1e300]), "boxes that reach out of their image: clipped"),
 }
 MASKLESS: dict[str, tuple[Callable[[dict], object], str]] = {
     "empty polygon": (_set("segmentation", [[]]), "less than 3 points: dropped"),
@@ -147,7 +147,7 @@ SILENT: dict[str, Callable[[dict], object]] = {
 
 
 def _objects(tiny, num_objects: int, num_ignored: int) -> None:
-    """Assert what both pictures' batches hold in both epochs."""
+    """Assert what both images' batches hold in both epochs."""
     batches, report = tiny.load()
     assert report == []
     for batch in batches:

@@ -23,12 +23,12 @@ OPTIONS = {
     "no data set": (["TRAIN.DATASETS", "()"], "TRAIN.DATASETS names no data set"),
     "data set declared by half": (["DATASETS.x.IMAGE_DIR", "a"], "DATASETS.x.ANN_FILE is missing"),
     "missing annotation file": (["DATASETS.tiny_train.ANN_FILE", "no.json"], "'no.json' does not exist; looked at"),
-    "missing picture folder": (["DATASETS.tiny_train.IMAGE_DIR", "no"], "'no' does not exist; looked at"),
+    "missing image folder": (["DATASETS.tiny_train.IMAGE_DIR", "no"], "'no' does not exist; looked at"),
     "missing weights": (
         ["RESNETS.IMAGENET_PRETRAINED_WEIGHTS", "no.pth", "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS", "True"],
         "does not exist; looked at no.pth",
     ),
-    "unknown body": (["MODEL.CONV_BODY", "FPN.ResNet51_conv5_body"], "FPN.ResNet51_conv5_body"),
+    "unknown backbone": (["MODEL.CONV_BODY", "FPN.ResNet51_conv5_body"], "FPN.ResNet51_conv5_body"),
 }
 
 

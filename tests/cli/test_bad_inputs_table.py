@@ -10,13 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = re.split(r"^## ", (ROOT / "docs" / "bad_inputs.md").read_text(encoding="utf-8"), flags=re.M)[1:]
-COMPLETE = ("test_bad_configs.py", "test_bad_annotations.py", "test_bad_pictures.py", "test_lost_workers.py")
+COMPLETE = ("test_bad_configs.py", "test_bad_annotations.py", "test_bad_images.py", "test_lost_workers.py")
 
 
 def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
     """The tests of a file, and the keys of its tables."""
-    tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
-    values = [node.value for node in tree.body if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    tests = {node.name for node in tree.backbone if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    values = [node.value for node in tree.backbone if isinstance(node, (ast.Assign, ast.AnnAssign))]
     tables = [value for value in values if isinstance(value, ast.Dict)]
     return tests, {key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)}
 

@@ -1,4 +1,4 @@
-"""The inference command: one result for every picture, and what happens to bad ones."""
+"""The inference command: one result for every image, and what happens to bad ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from fpt.cli.infer import main
-from fpt.cli.picture_files import find_pictures, output_names
+from fpt.run.image_files import find_images, output_names
 from fpt.utils.errors import UserError
 
 
-def test_every_picture_has_its_files_even_with_nothing_found(trained, tmp_path: Path) -> None:
+def test_every_image_has_its_files_even_with_nothing_found(trained, tmp_path: Path) -> None:
     more = ("--load_ckpt", trained.checkpoint, "--image_dir", trained.folder / "images", "--output_dir", tmp_path)
     assert main(trained.arguments(*more, "--thresh", "1")) == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"1.png", "1.json", "2.png", "2.json"}
@@ -47,7 +47,7 @@ def test_formats_and_merged_pdf(trained, tmp_path: Path) -> None:
     assert (tmp_path / "results.pdf").read_bytes()[:5] == b"%PDF-"
 
 
-def test_unreadable_pictures_are_named_and_the_others_done(
+def test_unreadable_images_are_named_and_the_others_done(
     trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "in"
@@ -61,23 +61,23 @@ def test_unreadable_pictures_are_named_and_the_others_done(
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a_jpg.png", "a_png.png"}
     captured = capsys.readouterr()
     assert captured.err.strip() == f"error: not readable: {folder / 'b.jpg'}"
-    assert "2 of 3 pictures done" in captured.out
+    assert "2 of 3 images done" in captured.out
 
 
 @pytest.mark.parametrize("more", [["--image_dir", "a", "--images", "b"], []])
-def test_either_a_folder_or_pictures(trained, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+def test_either_a_folder_or_images(trained, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(trained.arguments("--load_ckpt", trained.checkpoint, *more))
     assert stop.value.code == 2
     assert "--image_dir" in capsys.readouterr().err
 
 
-def test_folder_without_pictures(tmp_path: Path) -> None:
+def test_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none is missing; name a folder"):
-        find_pictures(tmp_path / "none")
+        find_images(tmp_path / "none")
     (tmp_path / "a.txt").touch()
-    with pytest.raises(UserError, match="holds 1 files but no picture"):
-        find_pictures(tmp_path)
+    with pytest.raises(UserError, match="holds 1 files but no image"):
+        find_images(tmp_path)
 
 
 def test_names_do_not_collide() -> None:

@@ -22,7 +22,7 @@ OPTIONS += ["TRAIN.KEEP_CHECKPOINTS", "2", "SOLVER.EMA_DECAY", "0.9", "MODEL.MAS
 KILLED = -9
 BESIDE = ["TRAIN.EVAL_PERIOD", "2", "DATA_LOADER.NUM_THREADS", "1"]
 BESIDE += ["TRAIN.SNAPSHOT_ITERS", "2", "TRAIN.SNAPSHOT_MINUTES", "0.000001"]
-"""Evaluations, the best checkpoint, passing ones and a loader worker are other things that a kill can strike."""
+"""Evaluations, the best checkpoint, temporary ones and a loader worker are other things that a kill can strike."""
 
 
 def run_trainings(tiny, folder: Path, kills: list[dict[str, Any]], more: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, number: int, fail: Callable[[], None]) -> None:
-    """Let the `number`-th picture that a worker reads fail."""
+    """Let the `number`-th image that a worker reads fail."""
     read, count, main = CocoDataset.__getitem__, itertools.count(1), os.getpid()
 
     def read_or_fail(dataset: CocoDataset, key: int):

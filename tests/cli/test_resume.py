@@ -67,7 +67,7 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
 def lines_of(file: Path) -> list[dict[str, Any]]:
     """Records without what depends on the clock."""
     records = [json.loads(line) for line in file.read_text().splitlines()]
-    clock = ("seconds_per_step", "data_seconds", "eta_seconds", "memory_mib", "pictures_per_second")
+    clock = ("seconds_per_step", "data_seconds", "eta_seconds", "memory_mib", "images_per_second")
     return [{name: value for name, value in record.items() if name not in clock} for record in records]
 
 
@@ -154,8 +154,8 @@ def test_evaluation_that_fails_lets_the_training_go_on_and_the_resume_makes_up_f
 ) -> None:
     tiny = tiny_factory(tmp_path)
     (tmp_path / "val").mkdir()
-    for picture in (tmp_path / "images").iterdir():
-        (tmp_path / "val" / picture.name).write_bytes(picture.read_bytes())
+    for image in (tmp_path / "images").iterdir():
+        (tmp_path / "val" / image.name).write_bytes(image.read_bytes())
     broken = tmp_path / "val" / "2.png"
     content = broken.read_bytes()
     broken.write_bytes(content[:-30])
@@ -163,7 +163,7 @@ def test_evaluation_that_fails_lets_the_training_go_on_and_the_resume_makes_up_f
     assert train.main([*arguments(tiny, run), *more]) == 2
     shown = capsys.readouterr()
     assert "the evaluation after step 4 has failed" in shown.out
-    assert "no pictures after step 5" in shown.out
+    assert "no images after step 5" in shown.out
     assert "all 6 steps are done, but the evaluation after step 6 has failed" in shown.err
     assert "2.png" in shown.err
     assert lines_of(run / "metrics.jsonl") == lines_of(unbroken.folder / "run" / "metrics.jsonl")
@@ -181,7 +181,7 @@ def test_run_goes_on_from_an_earlier_checkpoint_and_not_from_the_damaged_or_aban
     assert train.main([*arguments(unbroken, tmp_path, "--resume"), *more]) == 0
     assert_same_end(tmp_path, unbroken.folder / "run")
     names = {path.name for path in (tmp_path / "ckpt").glob("*.pth")}
-    assert names == {"model_best.pth", "model_step4.pth", "model_step6.pth", "set_aside_step6.pth"}
+    assert names == {"model_best.pth", "model_step4.pth", "model_step6.pth", "superseded_step6.pth"}
     earlier = ("--resume", "--load_ckpt", str(tmp_path / "ckpt" / "model_step4.pth"))
     assert train.main([*arguments(unbroken, tmp_path, *earlier), *more, "SOLVER.MAX_ITER", "5"]) == 0
     assert load_newest(tmp_path)[1].step == 5

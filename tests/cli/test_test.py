@@ -1,4 +1,4 @@
-"""The evaluation command: files, ranges, pictures, zero detections, messages."""
+"""The evaluation command: files, ranges, images, zero detections, messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_zero_detections_are_evaluated(trained, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["bbox"]["AP"] == 0.0
 
 
-def test_range_pictures_and_several_devices(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_range_images_and_several_devices(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--load_ckpt", trained.checkpoint, "--output_dir", tmp_path, "--range", "1", "2", "--vis")
     assert main(trained.arguments(*more, "--multi-gpu-testing", "--no_cuda")) == 0
     assert "evaluating on cpu" in capsys.readouterr().out

@@ -52,7 +52,7 @@ def test_run_folder_says_what_it_holds(trained) -> None:
 
 def test_checkpoint_holds_what_a_resume_needs(trained) -> None:
     checkpoint = load_checkpoint(trained.checkpoint)
-    assert (checkpoint.step, checkpoint.pictures, checkpoint.classes) == (2, 4, ["red", "green"])
+    assert (checkpoint.step, checkpoint.images, checkpoint.classes) == (2, 4, ["red", "green"])
     assert checkpoint.optimizer["type"] == "AdamW"
     assert set(checkpoint.loop) == {"skipped", "skipped_in_row", "evaluated", "window"}
 
@@ -119,17 +119,17 @@ def test_evaluation_does_not_disturb_training(trained, tmp_path: Path) -> None:
     assert losses_of(tmp_path / "a") == losses_of(trained.folder / "run")
 
 
-def test_pictures_of_a_training_do_not_disturb_it(trained, tmp_path: Path) -> None:
+def test_images_of_a_training_do_not_disturb_it(trained, tmp_path: Path) -> None:
     more = ("--disp_interval", "1", "--use_tfboard", "--set", "TRAIN.VIS_PERIOD", "1", "SOLVER.EMA_DECAY", "0.5")
     assert train.main(trained.arguments("--output_dir", tmp_path / "a", *more, "VIS_TH", "0.05")) == 0
     assert losses_of(tmp_path / "a") == losses_of(trained.folder / "run")
     ours, theirs = (load_checkpoint(path).model for path in (tmp_path / "a/ckpt/model_step2.pth", trained.checkpoint))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    drawn = sorted(path.relative_to(tmp_path / "a" / "pictures") for path in tmp_path.glob("a/pictures/*/*.png"))
+    drawn = sorted(path.relative_to(tmp_path / "a" / "images") for path in tmp_path.glob("a/images/*/*.png"))
     assert [str(path) for path in drawn] == ["step1/1.png", "step1/2.png", "step2/1.png", "step2/2.png"]
     (events,) = (tmp_path / "a" / "tensorboard").glob("events*")
     content = events.read_bytes()
-    for name in (b"loss_mask", b"lr", b"gradient_norm", b"pictures_per_second", b"memory_mib", b"pictures/1"):
+    for name in (b"loss_mask", b"lr", b"gradient_norm", b"images_per_second", b"memory_mib", b"images/1"):
         assert name in content
 
 
@@ -141,13 +141,13 @@ def test_profile_writes_a_trace_and_names_the_slowest_parts(tiny, capsys: pytest
     assert "profile of 3 steps" in out
     assert "aten::convolution_backward" in out
     assert json.loads((run / "profile" / "trace.json").read_text())["traceEvents"]
-    assert {"body", "neck", "rpn"} <= {
+    assert {"backbone", "neck", "rpn"} <= {
         line.split()[0] for line in (run / "profile" / "slowest.txt").read_text().splitlines() if line
     }
 
 
 @pytest.mark.slow
-def test_compiled_body_learns_the_same_and_its_checkpoints_load_either_way(trained, tmp_path: Path) -> None:
+def test_compiled_backbone_learns_the_same_and_its_checkpoints_load_either_way(trained, tmp_path: Path) -> None:
     for name in ("True", "False"):
         more = ("--disp_interval", "1", "--o", "SGD", "--set", "MODEL.COMPILE", name)
         assert train.main(trained.arguments("--output_dir", tmp_path / name, *more)) == 0
@@ -214,7 +214,7 @@ def test_weights_of_boxes_alone_start_a_model_with_masks(
 
 
 def _learn_by_heart(tiny, steps: int, *more: str) -> dict:
-    """Metrics of the two training pictures after so many steps."""
+    """Metrics of the two training images after so many steps."""
     run = tiny.folder / "run"
     options = (*more, "SOLVER.MAX_ITER", steps, "SOLVER.BASE_LR", "0.002", "SOLVER.LR_POLICY", "cosine")
     options += ("SOLVER.WARM_UP_ITERS", "10")
@@ -226,14 +226,14 @@ def _learn_by_heart(tiny, steps: int, *more: str) -> dict:
     return json.loads((run / "test" / "metrics.json").read_text())
 
 
-def test_all_objects_of_two_pictures_are_learnt(tiny) -> None:
+def test_all_objects_of_two_images_are_learnt(tiny) -> None:
     metrics = _learn_by_heart(tiny, 140)
     assert metrics["bbox"]["AP50"] > 0.99
     assert metrics["segm"]["AP50"] > 0.99
 
 
 @pytest.mark.slow
-def test_two_pictures_are_learnt_by_heart(tiny) -> None:
+def test_two_images_are_learnt_by_heart(tiny) -> None:
     width = ("RESNETS.BASE_CHANNELS", "64", "GROUP_NORM.NUM_GROUPS", "32")
     metrics = _learn_by_heart(tiny, 320, *width)
     assert metrics["bbox"]["AP"] > 0.9
@@ -302,14 +302,14 @@ def test_float16_trains_with_a_scaler_that_a_resume_keeps(tiny, trained) -> None
 
 def test_frozen_parts_keep_their_weights(tiny, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.folder / "run"
-    frozen = ("--set", "TRAIN.FREEZE", "('body.*', 'roi_heads.mask_branch.*')", "TRAIN.SNAPSHOT_ITERS", "1")
+    frozen = ("--set", "TRAIN.FREEZE", "('backbone.*', 'roi_heads.mask_branch.*')", "TRAIN.SNAPSHOT_ITERS", "1")
     assert train.main(tiny.arguments("--output_dir", run, *frozen)) == 0
     first, last = (load_checkpoint(run / "ckpt" / f"model_step{step}.pth").model for step in (1, 2))
     changed = {name.split(".")[0] for name in first if not torch.equal(first[name], last[name])}
     assert changed == {"neck", "rpn", "roi_heads"}
     assert not any("mask_branch" in name for name in first if not torch.equal(first[name], last[name]))
     assert train.main(tiny.arguments("--output_dir", tiny.folder / "b", "--set", "TRAIN.FREEZE", "('bodi.*',)")) == 2
-    assert "no parameter has a name like 'bodi.*'; there are body.*, neck.*" in capsys.readouterr().err
+    assert "no parameter has a name like 'bodi.*'; there are backbone.*, neck.*" in capsys.readouterr().err
 
 
 BAD_INPUT = [
@@ -384,7 +384,7 @@ def test_resume_with_another_batch_size_says_so(trained, tmp_path: Path, capsys:
     more = ("--resume", "--load_ckpt", trained.checkpoint, "--output_dir", tmp_path / "a", "--no_save", "--bs", "1")
     assert train.main(trained.arguments(*more, "--set", "SOLVER.MAX_ITER", "3")) == 0
     out = capsys.readouterr().out
-    assert "2 steps have seen 4 pictures so far, but a step takes 1 now; the schedule goes on by steps" in out
+    assert "2 steps have seen 4 images so far, but a step takes 1 now; the schedule goes on by steps" in out
     assert "step 3/3" in out
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpt.dataloaders.shapes import generate_shapes
+from fpt.synthetic.shapes import generate_shapes
 
 NUM_STEPS, WARM_UP, INTERVAL, NUM_WORKERS = 2000, 1000, 20, 4
 MAX_GROWTH_MIB = 8.0
@@ -66,7 +66,7 @@ def last_step(metrics: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="the system doesn't tell shared memory")
 def test_two_thousand_steps_with_four_workers(tmp_path: Path) -> None:
-    """With everything that a training does beside its steps, and one picture that is replaced in each epoch."""
+    """With everything that a training does beside its steps, and one image that is replaced in each epoch."""
     generate_shapes(tmp_path, num_train=60, num_val=8, size=128, seed=0)
     (tmp_path / "tiny.yaml").write_text(YAML)
     bad = tmp_path / "images" / "train" / "000007.jpg"
@@ -95,7 +95,7 @@ def test_two_thousand_steps_with_four_workers(tmp_path: Path) -> None:
             training.kill()
     assert training.returncode == 0, (tmp_path / "output.txt").read_text()
     assert len(sizes) > 0.9 * NUM_STEPS / INTERVAL
-    assert "another picture takes its place" in (tmp_path / "output.txt").read_text()
+    assert "another image takes its place" in (tmp_path / "output.txt").read_text()
     table = np.array([(step, size) for step, size in sorted(sizes.items()) if WARM_UP <= step < NUM_STEPS])
     parts = np.array_split(table[:, 1], 5)
     growth = np.median(parts[-1]) - np.median(parts[0])

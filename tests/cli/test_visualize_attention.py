@@ -14,32 +14,32 @@ from fpt.core.config import load_cfg
 from fpt.dataloaders.image_io import read_image
 from fpt.modeling.build import build_model
 
-BODY = ["--set", "MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt"]
+BACKBONE = ["--set", "MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt"]
 
 
 @pytest.fixture
 def checkpoint(tiny):
     """An untrained model with a transformer."""
-    cfg = load_cfg(tiny.cfg, BODY[1:])
+    cfg = load_cfg(tiny.cfg, BACKBONE[1:])
     torch.manual_seed(0)
     model = build_model(cfg, num_classes=3)
     path = tiny.folder / "model.pth"
     save_checkpoint(
-        path, Checkpoint(model=model.state_dict(), classes=["red", "green"], config=cfg.dump(), step=0, pictures=0)
+        path, Checkpoint(model=model.state_dict(), classes=["red", "green"], config=cfg.dump(), step=0, images=0)
     )
     return path
 
 
-def test_a_figure_for_each_picture_and_point(tiny, checkpoint):
+def test_a_figure_for_each_image_and_point(tiny, checkpoint):
     target = tiny.folder / "figures"
     options = ["--images", tiny.folder / "images/1.png", "--points", "5,6", "60.5,3", "--output_dir", target]
-    assert main(tiny.arguments("--load_ckpt", checkpoint, *options, *BODY)) == 0
+    assert main(tiny.arguments("--load_ckpt", checkpoint, *options, *BACKBONE)) == 0
     assert sorted(path.name for path in target.iterdir()) == ["1_5_6.png", "1_60.5_3.png"]
     assert cv2.imread(str(target / "1_5_6.png")).std() > 20
 
 
-def test_the_pyramid_is_cut_to_the_picture(tiny, checkpoint):
-    cfg = load_cfg(tiny.cfg, [*BODY[1:], "TEST.SCALE", "40", "TEST.MAX_SIZE", "40"])
+def test_the_pyramid_is_cut_to_the_image(tiny, checkpoint):
+    cfg = load_cfg(tiny.cfg, [*BACKBONE[1:], "TEST.SCALE", "40", "TEST.MAX_SIZE", "40"])
     model = build_model(cfg, num_classes=3).eval()
     maps = pyramid_of(cfg, model, read_image(tiny.folder / "images/1.png"))
     assert isinstance(maps, OrderedDict)
@@ -47,16 +47,16 @@ def test_the_pyramid_is_cut_to_the_picture(tiny, checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("points", "body", "words"),
+    ("points", "backbone", "words"),
     [
-        (["64,3"], BODY, "--points 64,3 is outside of"),
+        (["64,3"], BACKBONE, "--points 64,3 is outside of"),
         (["5,6"], [], "has no transformer"),
     ],
 )
-def test_wrong_input_is_named(tiny, trained, checkpoint, points, body, words, capsys):
-    source = checkpoint if body else trained.checkpoint
+def test_wrong_input_is_named(tiny, trained, checkpoint, points, backbone, words, capsys):
+    source = checkpoint if backbone else trained.checkpoint
     options = ["--load_ckpt", source, "--images", tiny.folder / "images/1.png", "--points", *points]
-    assert main(tiny.arguments(*options, "--output_dir", tiny.folder / "figures", *body)) == 2
+    assert main(tiny.arguments(*options, "--output_dir", tiny.folder / "figures", *backbone)) == 2
     assert words in capsys.readouterr().err
 
 

@@ -61,7 +61,7 @@ def test_the_row_has_its_pyramid_and_transformers_alone(root: Path, row: str) ->
     name, depth, interactions = ROWS[row]
     cfg, model = load(root, row)
     assert cfg.MODEL.CONV_BODY == f"{name}.ResNet{depth}_conv5_body{'_fpt' if interactions else ''}"
-    assert len(model.body.layer3) == {50: 6, 101: 23}[depth]
+    assert len(model.backbone.layer3) == {50: 6, 101: 23}[depth]
     pyramid, transformer = model.neck.pyramid, model.neck.transformer
     assert (bool(pyramid.outputs), bool(pyramid.merges)) == (name != "BFP", name == "BPA")
     assert (transformer is None) == (interactions == ())

@@ -205,7 +205,7 @@ def test_options_that_do_not_fit_together(opts: list[str], message: str) -> None
     assert message in str(caught.value)
 
 
-def test_torchvision_body_with_caffe_means_warns(caplog: pytest.LogCaptureFixture) -> None:
+def test_torchvision_backbone_with_caffe_means_warns(caplog: pytest.LogCaptureFixture) -> None:
     opts = ["MODEL.CONV_BODY", "FPN.torchvision.mobilenet_v2_fpt"]
     with caplog.at_level(logging.WARNING, "fpt"):
         load_cfg(None, opts)

@@ -44,19 +44,19 @@ def test_frozen_tree_refuses_every_write(node: CfgNode) -> None:
 
 
 def test_clone_is_independent_and_writable(node: CfgNode) -> None:
-    twin = node.freeze().clone()
-    twin.A.B = 9
+    copy = node.freeze().clone()
+    copy.A.B = 9
     assert node.A.B == 1
-    assert twin.cfg_dir == node.cfg_dir
+    assert copy.cfg_dir == node.cfg_dir
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda node: pickle.loads(pickle.dumps(node))])
 def test_copies_keep_state(node: CfgNode, duplicate) -> None:
-    twin = duplicate(node.freeze())
-    assert twin == node
-    assert twin.is_frozen
-    assert twin.A.is_frozen
-    assert twin.cfg_dir == node.cfg_dir
+    copy = duplicate(node.freeze())
+    assert copy == node
+    assert copy.is_frozen
+    assert copy.A.is_frozen
+    assert copy.cfg_dir == node.cfg_dir
 
 
 def test_dump_is_yaml_without_tags(node: CfgNode) -> None:

@@ -156,10 +156,10 @@ def test_missing_features_are_refused_together(tmp_path: Path) -> None:
         f"MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False (in {path})"
         in (message)
     )
-    assert "RESNETS.NUM_GROUPS is 32, but there is no ResNeXt body yet" in message
+    assert "RESNETS.NUM_GROUPS is 32, but there is no ResNeXt backbone yet" in message
 
 
-def test_c4_body_is_refused(tmp_path: Path) -> None:
+def test_c4_backbone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ResNet.ResNet50_conv4_body.*aren't there yet"):
         load_cfg(write(tmp_path, C4))
 

@@ -19,7 +19,7 @@ from fpt.dataloaders.transforms import ResizeAndFlip
 class CocoFolder:
     """Content of an annotation file and the folder that it is written to.
 
-    Three pictures: 0 wide with two objects and a crowd, 1 upright with one object, 2 wide without objects.
+    Three images: 0 wide with two objects and a crowd, 1 upright with one object, 2 wide without objects.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ def _own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def coco_folder(tmp_path: Path) -> CocoFolder:
-    """The data set, pictures written, annotations not yet."""
+    """The data set, images written, annotations not yet."""
     rng = np.random.default_rng(0)
     folder = CocoFolder(tmp_path)
     folder.image_dir.mkdir()

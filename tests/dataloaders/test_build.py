@@ -13,7 +13,7 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, build_test_loader, build_train_dataset, build_train_loader
 from fpt.dataloaders.catalog import COCO_CLASSES
 from fpt.dataloaders.collate import Batch
-from fpt.dataloaders.loader import PictureLoader
+from fpt.dataloaders.loader import ImageLoader
 from fpt.dataloaders.samplers import RangeBatchSampler
 from fpt.utils.errors import UserError
 
@@ -127,13 +127,13 @@ def test_missing_files_name_the_data_set(cfg: CfgNode):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_damaged_picture_gives_its_message_alone(cfg: CfgNode, coco_folder, num_workers: int):
+def test_damaged_image_gives_its_message_alone(cfg: CfgNode, coco_folder, num_workers: int):
     path = coco_folder.image_dir / "1.png"
     path.write_bytes(path.read_bytes()[:-30])
     dataset = build_dataset(cfg, "tiny_val", is_train=False, with_masks=False)
     with pytest.raises(UserError) as error:
         list(build_test_loader(cfg, dataset, batch_size=2, num_workers=num_workers))
-    assert str(error.value).startswith(f"{path}: the picture is truncated")
+    assert str(error.value).startswith(f"{path}: the image is truncated")
     assert "Traceback" not in str(error.value)
 
 
@@ -157,6 +157,6 @@ def test_coco_layout(cfg: CfgNode, shared_data: Path):
 def test_spawned_workers_reopen_the_annotations(cfg: CfgNode):
     dataset = build_dataset(cfg, "tiny_val", is_train=True, with_masks=True)
     sampler = RangeBatchSampler(start=0, end=3, batch_size=3)
-    spawned = next(iter(PictureLoader(dataset, batch_sampler=sampler, num_workers=1, context="spawn")))
-    alone = next(iter(PictureLoader(dataset, batch_sampler=sampler, num_workers=0)))
+    spawned = next(iter(ImageLoader(dataset, batch_sampler=sampler, num_workers=1, context="spawn")))
+    alone = next(iter(ImageLoader(dataset, batch_sampler=sampler, num_workers=0)))
     assert _same(spawned, alone)

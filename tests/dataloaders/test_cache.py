@@ -57,7 +57,7 @@ def test_second_opening_reads_no_json(coco_folder, monkeypatch: pytest.MonkeyPat
     assert _same(first, second)
     assert second.categories == first.categories
     assert second.report.text() == first.report.text()
-    assert "reach out of their picture" in second.report.text()
+    assert "reach out of their image" in second.report.text()
     assert all(_is_mapped(values) for values in second.packed.arrays().values())
 
 

@@ -17,7 +17,7 @@ from fpt.structures.masks import rasterize_polygons, rasterize_rle
 from fpt.utils.errors import UserError
 
 
-def test_classes_and_pictures(coco_folder):
+def test_classes_and_images(coco_folder):
     dataset = coco_folder.open()
     assert len(dataset) == 3
     assert dataset.class_names == ("date", "fig")
@@ -28,10 +28,10 @@ def test_classes_and_pictures(coco_folder):
     assert dataset.has_masks
     assert dataset.image_path(2) == coco_folder.image_dir / "2.png"
     assert dataset.report.findings == []
-    assert "3 pictures (1 without objects, kept as background), 4 annotations" in dataset.report.text()
+    assert "3 images (1 without objects, kept as background), 4 annotations" in dataset.report.text()
 
 
-def test_target_of_a_picture_at_twice_its_size(coco_folder):
+def test_target_of_a_image_at_twice_its_size(coco_folder):
     sample = coco_folder.open(short_side=60, with_masks=True)[0]
     target = sample["target"]
     assert sample["image"].shape == (3, 60, 80)
@@ -65,7 +65,7 @@ def test_flipped_sample_is_the_mirror_image(coco_folder):
     assert flipped["target"]["crowd_boxes"].tolist() == [[38, 0, 40, 30]]
 
 
-def test_picture_without_objects_is_background(coco_folder):
+def test_image_without_objects_is_background(coco_folder):
     target = coco_folder.open(with_masks=True)[2]["target"]
     assert target["boxes"].shape == (0, 4)
     assert target["labels"].shape == (0,)
@@ -104,17 +104,17 @@ def test_boxes_alone_cannot_train_masks(coco_folder):
         coco_folder.reopen(with_masks=True)
 
 
-def test_limit_uses_the_first_pictures(coco_folder):
+def test_limit_uses_the_first_images(coco_folder):
     (coco_folder.image_dir / "2.png").unlink()
     assert len(coco_folder.open(limit=2)) == 2
 
 
-def test_missing_pictures_are_named_with_the_folder(coco_folder):
+def test_missing_images_are_named_with_the_folder(coco_folder):
     (coco_folder.image_dir / "0.png").unlink()
     (coco_folder.image_dir / "2.png").unlink()
     with pytest.raises(UserError) as error:
         coco_folder.open()
-    assert "2 x missing pictures" in str(error.value)
+    assert "2 x missing images" in str(error.value)
     assert str(coco_folder.image_dir) in str(error.value)
     assert "0.png, 2.png" in str(error.value)
 
@@ -126,7 +126,7 @@ def test_missing_folder_is_said(coco_folder):
         coco_folder.reopen()
 
 
-def test_pictures_in_subfolders_are_found(coco_folder):
+def test_images_in_subfolders_are_found(coco_folder):
     (coco_folder.image_dir / "a").mkdir()
     (coco_folder.image_dir / "1.png").rename(coco_folder.image_dir / "a" / "1.png")
     coco_folder.content["images"][1]["file_name"] = "a/1.png"
@@ -136,14 +136,14 @@ def test_pictures_in_subfolders_are_found(coco_folder):
 def test_wrong_size_in_the_annotations_is_an_error(coco_folder):
     coco_folder.content["images"][0]["width"] = 44
     dataset = coco_folder.open()
-    with pytest.raises(UserError, match=r"0\.png: the picture is 40 x 30 .* annotations say 44 x 30"):
+    with pytest.raises(UserError, match=r"0\.png: the image is 40 x 30 .* annotations say 44 x 30"):
         dataset[0]
     failure = dataset.__getitems__([0])[0]
     assert isinstance(failure, LoadFailure)
 
 
 def test_index_out_of_range(coco_folder):
-    with pytest.raises(IndexError, match="picture 3 of 3"):
+    with pytest.raises(IndexError, match="image 3 of 3"):
         coco_folder.open()[3]
 
 
@@ -170,7 +170,7 @@ def test_real_sets_load_whole(shared_data: Path, coco_folder, name: str):
             assert (target["masks"].flatten(1).float().mean(1) > 0.2).all()
 
 
-def test_masks_of_photos_agree_with_the_picture_size_masks(shared_data: Path, tmp_path: Path):
+def test_masks_of_photos_agree_with_the_image_size_masks(shared_data: Path, tmp_path: Path):
     """Pasted back by sampling, box-frame masks of polygons and of RLE cover what the evaluator's masks cover."""
     ann_file = tmp_path / "val.json"
     ann_file.write_bytes((shared_data / "coco" / "annotations" / "instances_val2017.json").read_bytes())
@@ -196,10 +196,10 @@ def test_masks_of_photos_agree_with_the_picture_size_masks(shared_data: Path, tm
     assert np.mean(ious) > 0.97
 
 
-def test_truncated_picture_is_named(coco_folder):
+def test_truncated_image_is_named(coco_folder):
     dataset = coco_folder.open()
     path = coco_folder.image_dir / "1.png"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match=r"1\.png: the picture is truncated"):
+    with pytest.raises(UserError, match=r"1\.png: the image is truncated"):
         dataset[1]
     assert cv2.imread(str(coco_folder.image_dir / "0.png")) is not None

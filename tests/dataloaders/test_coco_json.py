@@ -74,11 +74,11 @@ def test_missing_keys_are_listed_together(coco_folder):
     assert "the file has ['annotations']" in message
 
 
-def test_file_without_annotations_is_pictures_alone(coco_folder):
+def test_file_without_annotations_is_images_alone(coco_folder):
     del coco_folder.content["annotations"]
     packed, text = _findings(coco_folder)
     assert len(packed) == 3
-    assert "no key 'annotations': read as pictures alone" in text
+    assert "no key 'annotations': read as images alone" in text
 
 
 def test_fatal_faults_are_reported_together(coco_folder):
@@ -128,8 +128,8 @@ def test_wrong_boxes_are_dropped_or_clipped(coco_folder):
     assert packed.boxes_xyxy.tolist() == [[0, 0, 15, 40]]
     assert "1 x degenerate boxes (no width or height): dropped [annotation 1 [4.0, 6.0, 0.0, 12.0]]" in text
     assert "1 x boxes with NaN or infinite numbers: dropped [annotation 3 " in text
-    assert "1 x boxes outside their picture: dropped [annotation 4 " in text
-    assert "1 x boxes that reach out of their picture: clipped to it [annotation 2 " in text
+    assert "1 x boxes outside their image: dropped [annotation 4 " in text
+    assert "1 x boxes that reach out of their image: clipped to it [annotation 2 " in text
     assert "(2 without objects" in text
 
 
@@ -151,7 +151,7 @@ def test_box_over_the_edge_by_rounding_is_clipped_silently(coco_folder):
         ([["a", 2, 3, 4, 5, 6]], "polygons that are no lists of numbers: dropped"),
         ([None], "polygons that are no lists of numbers: dropped"),
         ("text", "neither polygons nor run lengths: dropped"),
-        ({"size": [40, 30], "counts": [1200]}, "annotation 1: size [40, 30], the picture has [30, 40]"),
+        ({"size": [40, 30], "counts": [1200]}, "annotation 1: size [40, 30], the image has [30, 40]"),
         ({"size": [30, 40], "counts": [1199]}, "annotation 1: runs cover 1199 pixels, not 30 x 40"),
         ({"size": [30, 40], "counts": "!!"}, "annotation 1: counts are no compressed run lengths"),
         ({"size": [30, 40], "counts": [-1, 1201]}, "run lengths are not whole numbers from 0"),

@@ -1,4 +1,4 @@
-"""Pictures of every kind come out as the right RGB."""
+"""Images of every kind come out as the right RGB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fpt.utils.errors import UserError
 TOP, BOTTOM = (200, 30, 60), (20, 180, 90)
 
 
-def _picture() -> np.ndarray:
+def _image() -> np.ndarray:
     """uint8 [32, 48, 3]: the upper half of one colour, the lower of another."""
     image = np.empty((32, 48, 3), np.uint8)
     image[:16], image[16:] = TOP, BOTTOM
@@ -46,11 +46,11 @@ def _write(path: Path, image: Image.Image, exif_orientation: int | None = None) 
 )
 def test_formats(tmp_path: Path, name: str, mode: str, tolerance: int):
     path = tmp_path / name
-    _write(path, Image.fromarray(_picture()).convert(mode))
+    _write(path, Image.fromarray(_image()).convert(mode))
     image = read_image(path)
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
-    expected = _picture()
+    expected = _image()
     if mode == "P":
         expected = np.asarray(Image.open(path).convert("RGB"))
         tolerance = 0
@@ -59,26 +59,26 @@ def test_formats(tmp_path: Path, name: str, mode: str, tolerance: int):
 
 
 def test_transparent_pixels_keep_their_colour(tmp_path: Path):
-    picture = Image.fromarray(_picture()).convert("RGBA")
-    picture.putalpha(0)
-    picture.save(tmp_path / "clear.png")
-    assert np.array_equal(read_image(tmp_path / "clear.png"), _picture())
+    source = Image.fromarray(_image()).convert("RGBA")
+    source.putalpha(0)
+    source.save(tmp_path / "clear.png")
+    assert np.array_equal(read_image(tmp_path / "clear.png"), _image())
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
 def test_grey_becomes_three_equal_channels(tmp_path: Path, mode: str):
-    picture = Image.fromarray(_picture()).convert(mode)
-    picture.save(tmp_path / "grey.png")
+    source = Image.fromarray(_image()).convert(mode)
+    source.save(tmp_path / "grey.png")
     image = read_image(tmp_path / "grey.png")
-    assert np.array_equal(image, np.asarray(picture.convert("L"))[..., None].repeat(3, -1))
+    assert np.array_equal(image, np.asarray(source.convert("L"))[..., None].repeat(3, -1))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str, channels: int):
-    values = _picture()[..., ::-1].astype(np.uint16) * 257
+    values = _image()[..., ::-1].astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / f"deep{suffix}"), values if channels == 3 else values[..., 0])
-    expected = _picture() if channels == 3 else _picture()[..., 2:].repeat(3, -1)
+    expected = _image() if channels == 3 else _image()[..., 2:].repeat(3, -1)
     assert np.array_equal(read_image(tmp_path / f"deep{suffix}"), expected)
 
 
@@ -93,39 +93,39 @@ def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str, channels: int):
     ],
 )
 def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int, turn):
-    path = _write(tmp_path / f"turned{suffix}", Image.fromarray(_picture()), orientation)
-    image, expected = read_image(path), turn(_picture())
+    path = _write(tmp_path / f"turned{suffix}", Image.fromarray(_image()), orientation)
+    image, expected = read_image(path), turn(_image())
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 5
 
 
 def test_orientation_is_left_where_the_annotations_were_made_without_it(tmp_path: Path):
-    path = _write(tmp_path / "turned.png", Image.fromarray(_picture()), 6)
-    assert np.array_equal(read_image(path, (32, 48)), _picture())
+    path = _write(tmp_path / "turned.png", Image.fromarray(_image()), 6)
+    assert np.array_equal(read_image(path, (32, 48)), _image())
     assert read_image(path, (48, 32)).shape == (48, 32, 3)
 
 
 def test_other_size_than_annotated(tmp_path: Path):
-    path = _write(tmp_path / "a.png", Image.fromarray(_picture()))
-    with pytest.raises(UserError, match=r"a\.png: the picture is 48 x 32 .* say 32 x 48"):
+    path = _write(tmp_path / "a.png", Image.fromarray(_image()))
+    with pytest.raises(UserError, match=r"a\.png: the image is 48 x 32 .* say 32 x 48"):
         read_image(path, (48, 32))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
-def test_truncated_pictures(tmp_path: Path, suffix: str, share: float):
+def test_truncated_images(tmp_path: Path, suffix: str, share: float):
     noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     path = _write(tmp_path / f"cut{suffix}", Image.fromarray(noise))
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(UserError, match=rf"cut\{suffix}: (the file is empty|the picture is truncated|not a readable)"):
+    with pytest.raises(UserError, match=rf"cut\{suffix}: (the file is empty|the image is truncated|not a readable)"):
         read_image(path)
 
 
-def test_end_marker_of_a_thumbnail_is_not_the_picture_s(tmp_path: Path):
+def test_end_marker_of_a_thumbnail_is_not_the_image_s(tmp_path: Path):
     thumbnail = io.BytesIO()
-    Image.fromarray(_picture()).save(thumbnail, "JPEG")
-    path = _write(tmp_path / "a.jpg", Image.fromarray(_picture()))
+    Image.fromarray(_image()).save(thumbnail, "JPEG")
+    path = _write(tmp_path / "a.jpg", Image.fromarray(_image()))
     data = path.read_bytes()
     segment = b"\xff\xe1" + (len(thumbnail.getvalue()) + 2).to_bytes(2, "big") + thumbnail.getvalue()
     with_thumbnail = data[:2] + segment + data[2:]
@@ -135,15 +135,15 @@ def test_end_marker_of_a_thumbnail_is_not_the_picture_s(tmp_path: Path):
 
 
 def test_bytes_after_the_end_do_no_harm(tmp_path: Path):
-    path = _write(tmp_path / "a.jpg", Image.fromarray(_picture()))
+    path = _write(tmp_path / "a.jpg", Image.fromarray(_image()))
     path.write_bytes(path.read_bytes() + bytes(100))
     assert read_image(path).shape == (32, 48, 3)
 
 
-def test_no_picture(tmp_path: Path):
+def test_no_image(tmp_path: Path):
     path = tmp_path / "text.jpg"
     path.write_text("<html>not found</html>")
-    with pytest.raises(UserError, match=r"text\.jpg: not a readable picture"):
+    with pytest.raises(UserError, match=r"text\.jpg: not a readable image"):
         read_image(path)
     with pytest.raises(UserError, match=r"absent\.jpg: cannot be read: No such file"):
         read_image(tmp_path / "absent.jpg")

@@ -21,7 +21,7 @@ WIDE = np.arange(37) % 3 > 0
 
 @pytest.mark.parametrize("num_images", [1, 3, 4, 37])
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 7])
-def test_every_picture_comes_once_an_epoch(num_images: int, batch_size: int):
+def test_every_image_comes_once_an_epoch(num_images: int, batch_size: int):
     batches = _batches(WIDE[:num_images], 10 * num_images, batch_size=batch_size)
     assert {len(batch) for batch in batches} == {batch_size}
     indices = [index for batch in batches for index, _ in batch]
@@ -65,7 +65,7 @@ def test_far_start_is_quick():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         TrainBatchSampler(is_wide=np.zeros(0, bool), batch_size=2, seed=0)
     with pytest.raises(ValueError, match="multiple of world_size, 3"):
         TrainBatchSampler(is_wide=WIDE, batch_size=4, seed=0, world_size=3)

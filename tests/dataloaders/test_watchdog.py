@@ -15,7 +15,7 @@ import pytest
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fpt.dataloaders.coco import CocoDataset
-from fpt.dataloaders.loader import PictureLoader
+from fpt.dataloaders.loader import ImageLoader
 from fpt.dataloaders.samplers import TrainBatchSampler
 from fpt.dataloaders.watchdog import watch_workers
 from fpt.utils.errors import LoaderError
@@ -27,9 +27,9 @@ def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
 
 
-def _loader(coco_folder, *, num_workers: int = 2, timeout: float = 20.0) -> PictureLoader:
+def _loader(coco_folder, *, num_workers: int = 2, timeout: float = 20.0) -> ImageLoader:
     sampler = TrainBatchSampler(is_wide=np.zeros(3, bool), batch_size=1, seed=0)
-    return PictureLoader(coco_folder.open(), batch_sampler=sampler, num_workers=num_workers, timeout=timeout)
+    return ImageLoader(coco_folder.open(), batch_sampler=sampler, num_workers=num_workers, timeout=timeout)
 
 
 def _hang(dataset: CocoDataset, key: int) -> None:
@@ -87,7 +87,7 @@ def test_stopped_worker(coco_folder):
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_signals_to_all_processes_leave_the_workers_at_work(coco_folder, context: str):
     sampler = TrainBatchSampler(is_wide=np.zeros(3, bool), batch_size=1, seed=0)
-    loader = PictureLoader(coco_folder.open(), batch_sampler=sampler, num_workers=1, timeout=60, context=context)
+    loader = ImageLoader(coco_folder.open(), batch_sampler=sampler, num_workers=1, timeout=60, context=context)
     batches = iter(loader)
     next(batches)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):

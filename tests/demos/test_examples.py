@@ -35,25 +35,25 @@ def test_an_unknown_detector_is_named(root: Path, capsys: pytest.CaptureFixture[
     assert "no detector 'yolo'" in capsys.readouterr().err
 
 
-def test_timm_body(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_timm_backbone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("timm")
-    assert load(root, "timm_body").main([]) == 0
+    assert load(root, "timm_backbone").main([]) == 0
     assert "stride 32: [512, 5, 6] -> [64, 5, 6]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "swin_s3_tiny_224"])
-def test_other_bodies_of_timm(root: Path, name: str) -> None:
+def test_other_backbones_of_timm(root: Path, name: str) -> None:
     pytest.importorskip("timm")
-    backbone = load(root, "timm_body").TimmBackbone(name, out_channels=16).eval()
+    backbone = load(root, "timm_backbone").TimmBackbone(name, out_channels=16).eval()
     with torch.no_grad():
         maps = backbone(torch.rand(1, 3, 224, 224))
     assert [tuple(x.shape[1:]) for x in maps.values()] == [(16, 224 // int(s), 224 // int(s)) for s in maps]
 
 
-def test_a_body_without_a_pyramid_is_named(root: Path) -> None:
+def test_a_backbone_without_a_pyramid_is_named(root: Path) -> None:
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match="test_vit have strides .* double from level to level"):
-        load(root, "timm_body").TimmBackbone("test_vit", out_channels=16)
+        load(root, "timm_backbone").TimmBackbone("test_vit", out_channels=16)
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from fpt.engine.curves import CurveWriters, MlflowWriter, TensorboardWriter, Wan
 from fpt.utils.errors import UserError
 
 RECORD = {"step": 20, "lr": 0.01, "loss": 1.5}
-PICTURE = np.zeros((2, 3, 3), np.uint8)
-PICTURE[..., 0] = 255  # blue
+IMAGE = np.zeros((2, 3, 3), np.uint8)
+IMAGE[..., 0] = 255  # blue
 
 
 class Notes:
@@ -84,15 +84,15 @@ def values_in(folder: Path) -> list[tuple[int, str, float]]:
     ]
 
 
-def test_tensorboard_gets_values_and_pictures_at_once(tmp_path: Path) -> None:
+def test_tensorboard_gets_values_and_images_at_once(tmp_path: Path) -> None:
     writer = TensorboardWriter(tmp_path)
     writer(RECORD)
     assert values_in(tmp_path) == [(20, "lr", 0.01), (20, "loss", 1.5)]
-    writer.add_pictures(20, {"a": PICTURE})
+    writer.add_images(20, {"a": IMAGE})
     last = events_in(tmp_path)[-1]
-    assert last.summary.value[0].tag == "pictures/a"
+    assert last.summary.value[0].tag == "images/a"
     shown = cv2.imdecode(np.frombuffer(last.summary.value[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    assert np.array_equal(shown, PICTURE)
+    assert np.array_equal(shown, IMAGE)
     writer.close()
 
 
@@ -122,28 +122,28 @@ def test_tensorboard_starts_a_new_file_after_an_error(tmp_path: Path, monkeypatc
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
-def test_wandb_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: Path, wandb: Notes) -> None:
+def test_wandb_gets_values_and_images_and_goes_on_in_the_same_run(tmp_path: Path, wandb: Notes) -> None:
     writer = WandbWriter(tmp_path, config={"SEED": 3})
     writer(RECORD)
-    writer.add_pictures(20, {"a": PICTURE})
+    writer.add_images(20, {"a": IMAGE})
     writer.close()
     WandbWriter(tmp_path, config={}, start_step=20)
     WandbWriter(tmp_path, config={})
     ids = [more["id"] for _, more in wandb.of("init")]
     assert ids[0] == ids[1] != ids[2]
     assert wandb.of("init")[0][1]["config"] == {"SEED": 3}
-    values, pictures = wandb.of("log")
+    values, images = wandb.of("log")
     assert values == (({"lr": 0.01, "loss": 1.5},), {"step": 20})
-    (kind, array) = pictures[0][0]["pictures/a"]
+    (kind, array) = images[0][0]["images/a"]
     assert kind == "image"
     assert array[0, 0].tolist() == [0, 0, 255]  # RGB
     assert len(wandb.of("finish")) == 1
 
 
-def test_mlflow_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: Path, mlflow: Notes) -> None:
+def test_mlflow_gets_values_and_images_and_goes_on_in_the_same_run(tmp_path: Path, mlflow: Notes) -> None:
     writer = MlflowWriter(tmp_path / "run", config={"SEED": 3})
     writer(RECORD)
-    writer.add_pictures(20, {"a": PICTURE})
+    writer.add_images(20, {"a": IMAGE})
     writer.close()
     MlflowWriter(tmp_path / "run", config={}, start_step=20)
     assert [more for _, more in mlflow.of("start_run")] == [{"run_name": "run"}, {"run_id": "r1"}]
@@ -151,7 +151,7 @@ def test_mlflow_gets_values_and_pictures_and_goes_on_in_the_same_run(tmp_path: P
     assert mlflow.of("create_experiment")[0] == (("fpt",), {"artifact_location": (tmp_path / "mlflow").as_uri()})
     assert mlflow.of("log_metrics") == [(({"lr": 0.01, "loss": 1.5},), {"step": 20})]
     ((array,), more) = mlflow.of("log_image")[0]
-    assert (array[0, 0].tolist(), more) == ([0, 0, 255], {"artifact_file": "pictures/a_20.png"})
+    assert (array[0, 0].tolist(), more) == ([0, 0, 255], {"artifact_file": "images/a_20.png"})
     assert mlflow.of("log_dict") == [(({"SEED": 3}, "config.yaml"), {})]
     assert len(mlflow.of("end_run")) == 1
 
@@ -165,11 +165,11 @@ def test_package_that_is_absent_is_named(kind: Any, name: str, tmp_path: Path, m
 
 def test_several_writers_are_one() -> None:
     notes = Notes()
-    parts = [SimpleNamespace(add_pictures=notes.function("pictures"), close=notes.function("close")) for _ in "ab"]
+    parts = [SimpleNamespace(add_images=notes.function("images"), close=notes.function("close")) for _ in "ab"]
     both = CurveWriters(parts)
-    both.add_pictures(3, {"a": PICTURE})
+    both.add_images(3, {"a": IMAGE})
     both.close()
-    assert [name for name, _, _ in notes.calls] == ["pictures", "pictures", "close", "close"]
+    assert [name for name, _, _ in notes.calls] == ["images", "images", "close", "close"]
     CurveWriters([])(RECORD)
 
 

@@ -45,7 +45,7 @@ def test_nothing_found() -> None:
 
 
 class Fixed(nn.Module):
-    """The same output for every picture."""
+    """The same output for every image."""
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         assert not self.training
@@ -66,8 +66,8 @@ def make_loader(sizes: list[int]) -> list[Batch]:
     ]
 
 
-def test_every_picture_once_in_order_and_the_mode_comes_back() -> None:
+def test_every_image_once_in_order_and_the_mode_comes_back() -> None:
     model = Fixed().train()
-    found = run_inference(model, make_loader([2, 1]), num_pictures=3, device=CPU, log_seconds=0.0)
-    assert [picture.image_id for picture in found] == [0, 1, 2]
+    found = run_inference(model, make_loader([2, 1]), num_images=3, device=CPU, log_seconds=0.0)
+    assert [image.image_id for image in found] == [0, 1, 2]
     assert model.training

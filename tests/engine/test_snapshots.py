@@ -133,10 +133,10 @@ def test_full_disk_is_reported_and_the_older_checkpoint_stays(
 def test_emergency_saves_a_sound_state_alone(tmp_path: Path) -> None:
     snapshots = make_snapshots(tmp_path)
     snapshots.save_in_emergency()
-    snapshots.state.step, snapshots.state.is_sound = 3, False
+    snapshots.state.step, snapshots.state.is_consistent = 3, False
     snapshots.save_in_emergency()
     assert not (tmp_path / "ckpt").exists()
-    snapshots.state.is_sound = True
+    snapshots.state.is_consistent = True
     snapshots.save_in_emergency()
     assert names_in(tmp_path) == ["model_step3.pth"]
 

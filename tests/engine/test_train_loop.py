@@ -61,8 +61,8 @@ def run(model: nn.Module, data: Iterator[ToyBatch], **more: object) -> tuple[Tra
 
 def test_one_step_by_hand() -> None:
     model = ToyModel()
-    state, records = run(model, batches(2.0), max_iter=1, pictures_per_step=4)
-    assert (state.step, state.pictures, state.skipped) == (1, 4, 0)
+    state, records = run(model, batches(2.0), max_iter=1, images_per_step=4)
+    assert (state.step, state.images, state.skipped) == (1, 4, 0)
     assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)
     assert (records[0]["loss_a"], records[0]["loss_b"], records[0]["loss"]) == (2.0, 4.0, 6.0)
     assert {"step", "lr", "seconds_per_step", "data_seconds", "eta_seconds", "memory_mib"} <= set(records[0])
@@ -154,7 +154,7 @@ def test_many_such_steps_in_a_row_end_the_training_with_sound_weights() -> None:
     with pytest.raises(NonFiniteLossError, match=r"3 steps in a row .* the last: loss_a = nan"):
         run(model, batches(2.0, *[float("nan")] * 3), max_iter=9, max_skipped=3, state=state)
     assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)
-    assert (state.step, state.skipped, state.is_sound) == (3, 2, True)
+    assert (state.step, state.skipped, state.is_consistent) == (3, 2, True)
 
 
 class DrawingModel(ToyModel):
@@ -180,7 +180,7 @@ def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
 
 
 class NormModel(ToyModel):
-    """A running mean that follows the pictures."""
+    """A running mean that follows the images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,13 +201,13 @@ def test_a_skipped_step_leaves_running_statistics_as_they_were() -> None:
 def test_an_error_takes_the_step_back() -> None:
     def data() -> Iterator[ToyBatch]:
         yield ToyBatch([torch.tensor(1.0)])
-        raise OSError("no such picture")
+        raise OSError("no such image")
 
     model = NormModel()
     state = make_state(model, step=4)
-    with pytest.raises(OSError, match="no such picture"):
+    with pytest.raises(OSError, match="no such image"):
         run(model, data(), max_iter=9, iter_size=2, state=state)
-    assert (state.step, state.is_sound) == (4, True)
+    assert (state.step, state.is_consistent) == (4, True)
     assert torch.equal(model.norm.running_mean, torch.zeros(1))
 
 
@@ -221,7 +221,7 @@ def test_an_update_that_fails_leaves_no_sound_state() -> None:
     state = make_state(model, optimizer=BrokenOptimizer(model.parameters(), lr=0.1))
     with pytest.raises(MemoryError):
         run(model, batches(1.0), max_iter=1, state=state)
-    assert not state.is_sound
+    assert not state.is_consistent
 
 
 def test_float16_gradients_that_overflow_lower_the_scale_and_are_no_skipped_step() -> None:

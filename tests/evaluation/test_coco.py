@@ -37,7 +37,7 @@ def _rectangle(x: float, y: float, w: float, h: float) -> list[list[float]]:
 
 
 def _truth(objects: list[tuple[int, int, tuple[float, float, float, float], int]]) -> dict[str, Any]:
-    """Two pictures of 100 x 100, categories 3 and 7; objects are (image_id, category_id, box, iscrowd)."""
+    """Two images of 100 x 100, categories 3 and 7; objects are (image_id, category_id, box, iscrowd)."""
     annotations = []
     for number, (image_id, category_id, box, iscrowd) in enumerate(objects, start=1):
         segmentation: Any = _rectangle(*box)
@@ -103,7 +103,7 @@ def test_both_evaluators_agree_by_class(shared_data: Path) -> None:
 def test_the_truth_of_real_photos_is_found_perfect(shared_data: Path, backend: str, iou_type: str, name: str) -> None:
     truth = load_ground_truth(shared_data / name)
     category_ids = sorted(category["id"] for category in truth["categories"])
-    pictures = [
+    images = [
         detections_from_annotations(
             [item for item in truth["annotations"] if item["image_id"] == image["id"]],
             category_ids,
@@ -112,7 +112,7 @@ def test_the_truth_of_real_photos_is_found_perfect(shared_data: Path, backend: s
         )
         for image in truth["images"]
     ]
-    results = [item for item in to_coco_results(pictures, category_ids) if "segmentation" in item]
+    results = [item for item in to_coco_results(images, category_ids) if "segmentation" in item]
     metrics = evaluate_coco(truth, results, iou_type=iou_type, backend=backend)
     assert metrics["AP"] == pytest.approx(1.0, abs=1e-9)
 
@@ -153,7 +153,7 @@ def test_detections_in_a_crowd_do_not_count(backend: str, iou_type: str) -> None
     assert metrics["AP"] == pytest.approx(1.0)
 
 
-def test_subsets_of_pictures_and_categories(backend: str) -> None:
+def test_subsets_of_images_and_categories(backend: str) -> None:
     truth = _truth([(1, 3, BOX, 0), (2, 7, BOX, 0)])
     results = [_found(1, 3, BOX, 0.9)]
     whole = evaluate_coco(truth, results, iou_type="bbox", backend=backend)
@@ -222,7 +222,7 @@ def test_polygon_without_its_outer_list_is_a_mask(backend: str, tmp_path: Path) 
     assert evaluate_coco(path, [_found(1, 3, BOX, 0.9)], iou_type="segm", backend=backend)["AP"] == pytest.approx(1.0)
 
 
-def test_file_of_pictures_alone_has_no_ground_truth(backend: str, tmp_path: Path) -> None:
+def test_file_of_images_alone_has_no_ground_truth(backend: str, tmp_path: Path) -> None:
     truth = _truth([])
     del truth["annotations"]
     path = tmp_path / "test.json"
@@ -242,7 +242,7 @@ def test_wrong_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     truth = _truth([(1, 3, BOX, 0)])
     with pytest.raises(UserError, match="IoU type 'box' is unknown; legal: bbox, segm"):
         evaluate_coco(truth, [], iou_type="box")
-    with pytest.raises(UserError, match="1 pictures that the ground truth lacks, first id 5"):
+    with pytest.raises(UserError, match="1 images that the ground truth lacks, first id 5"):
         evaluate_coco(truth, [_found(5, 3, BOX, 1.0)], iou_type="bbox")
     with pytest.raises(UserError, match="evaluator 'fast' is unknown; legal: auto, hotcoco, pycocotools"):
         resolve_backend("fast")
@@ -259,8 +259,8 @@ def test_wrong_input_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_detections_become_results(tmp_path: Path) -> None:
     rle = {"size": [9, 9], "counts": "abc"}
     boxes = np.array([[1.0, 2.0, 4.0, 8.0]], np.float32)
-    picture = Detections(42, (9, 9), boxes, np.array([2]), np.array([0.5], np.float32), [rle])
-    results = to_coco_results([picture, Detections.empty(43, (9, 9))], (3, 7))
+    image = Detections(42, (9, 9), boxes, np.array([2]), np.array([0.5], np.float32), [rle])
+    results = to_coco_results([image, Detections.empty(43, (9, 9))], (3, 7))
     assert results == [
         {"image_id": 42, "category_id": 7, "bbox": [1.0, 2.0, 3.0, 6.0], "score": 0.5, "segmentation": rle}
     ]

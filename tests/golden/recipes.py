@@ -43,7 +43,7 @@ SMALL += ("NUM_GPUS", "1", "TRAIN.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", str(ST
 
 
 def make_data(folder: Path) -> None:
-    """Eight built-in pictures by the names of all data sets that the recipes train on."""
+    """Eight built-in images by the names of all data sets that the recipes train on."""
     assert (
         shapes.main(["--output_dir", str(folder / "shapes"), "--num_train", "8", "--num_val", "1", "--size", "96"]) == 0
     )

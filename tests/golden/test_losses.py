@@ -37,7 +37,7 @@ def tolerance(step: int) -> float:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures that all recipes train on."""
+    """The images that all recipes train on."""
     folder = tmp_path_factory.mktemp("golden")
     RECIPES.make_data(folder)
     return folder

@@ -12,7 +12,7 @@ from fpt.layers.norm import FrozenBatchNorm2d, group_norm
     ("method", "std"),
     [("GaussianFill", 0.02), ("MSRAFill", (2 / (64 * 9)) ** 0.5), ("XavierFill", (1 / (64 * 9)) ** 0.5)],
 )
-def test_spread_of_each_initialisation(method: str, std: float) -> None:
+def test_standard_deviation_of_each_initialisation(method: str, std: float) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(64, 64, 3)
     init_weight(conv, method=method, std=0.02)

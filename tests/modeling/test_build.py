@@ -9,7 +9,7 @@ import torch
 from fpt.core.config import get_cfg, load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d
-from fpt.modeling.build import build_body, build_model, load_pretrained_body
+from fpt.modeling.build import build_backbone, build_model, load_pretrained_backbone
 from fpt.utils.errors import UserError
 
 MOBILENET = "mobilenet_v2-b0353104.pth"
@@ -67,15 +67,15 @@ def test_levels_and_anchors_follow_the_options() -> None:
     assert (cells[:, 0, 2] - cells[:, 0, 0]).tolist() == [24, 48, 96]
 
 
-def test_frozen_or_group_norm_and_frozen_body() -> None:
+def test_frozen_or_group_norm_and_frozen_backbone() -> None:
     cfg = get_cfg()
     cfg.MODEL.CONV_BODY = "FPN.ResNet18_conv5_body"
-    assert isinstance(build_body(cfg).bn1, FrozenBatchNorm2d)
+    assert isinstance(build_backbone(cfg).bn1, FrozenBatchNorm2d)
     cfg.RESNETS.USE_GN = True
     cfg.GROUP_NORM.NUM_GROUPS = 16
-    assert build_body(cfg).bn1.num_groups == 16
+    assert build_backbone(cfg).bn1.num_groups == 16
     cfg.TRAIN.FREEZE_CONV_BODY = True
-    assert not any(p.requires_grad for p in build_body(cfg).parameters())
+    assert not any(p.requires_grad for p in build_backbone(cfg).parameters())
 
 
 def test_number_of_classes_may_not_contradict_the_data() -> None:
@@ -86,12 +86,12 @@ def test_number_of_classes_may_not_contradict_the_data() -> None:
     assert _meta(cfg, num_classes=81).num_classes == 81
 
 
-def test_pretrained_body(shared_weights: Path) -> None:
+def test_pretrained_backbone(shared_weights: Path) -> None:
     cfg = _mobilenet(str(shared_weights / MOBILENET))
     model = build_model(cfg, num_classes=3)
-    load_pretrained_body(model, cfg)
+    load_pretrained_backbone(model, cfg)
     weights = torch.load(shared_weights / MOBILENET, weights_only=True)
-    torch.testing.assert_close(model.body.get_parameter("features.0.0.weight").data, weights["features.0.0.weight"])
+    torch.testing.assert_close(model.backbone.get_parameter("features.0.0.weight").data, weights["features.0.0.weight"])
 
 
 def test_missing_weights_say_where_to_put_them_and_how_to_go_without(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_missing_weights_say_where_to_put_them_and_how_to_go_without(tmp_path: P
     cfg.DATA_DIR = str(tmp_path)
     model = _meta(cfg)
     with pytest.raises(UserError) as error:
-        load_pretrained_body(model, cfg)
+        load_pretrained_backbone(model, cfg)
     for part in (
         "RESNETS.IMAGENET_PRETRAINED_WEIGHTS",
         str(tmp_path / "pretrained/nowhere.pth"),
@@ -112,17 +112,17 @@ def test_going_without_weights_is_said(caplog: pytest.LogCaptureFixture) -> None
     cfg = _mobilenet("pretrained/nowhere.pth")
     cfg.MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS = False
     with caplog.at_level(logging.WARNING, logger="fpt"):
-        load_pretrained_body(_meta(cfg), cfg)
+        load_pretrained_backbone(_meta(cfg), cfg)
     assert "random weights" in caplog.text
     assert "RESNETS.FREEZE_AT 0" in caplog.text
 
 
-def test_frozen_body_of_torchvision_stays_in_evaluation_mode() -> None:
+def test_frozen_backbone_of_torchvision_stays_in_evaluation_mode() -> None:
     cfg = get_cfg()
     cfg.MODEL.CONV_BODY = "torchvision.efficientnet_b0"
     cfg.TRAIN.FREEZE_CONV_BODY = True
-    body = build_body(cfg).train()
-    drops = [module for module in body.modules() if type(module).__name__ == "StochasticDepth"]
+    backbone = build_backbone(cfg).train()
+    drops = [module for module in backbone.modules() if type(module).__name__ == "StochasticDepth"]
     assert drops
     assert not any(module.training for module in drops)
-    assert not any(parameter.requires_grad for parameter in body.parameters())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())

@@ -12,9 +12,9 @@ NUM_CLASSES = 4
 LOSSES = {"loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "loss_mask"}
 
 
-def tiny_cfg(body: str = "FPN.torchvision.mobilenet_v3_small") -> CfgNode:
+def tiny_cfg(backbone: str = "FPN.torchvision.mobilenet_v3_small") -> CfgNode:
     cfg = get_cfg()
-    cfg.MODEL.CONV_BODY = body
+    cfg.MODEL.CONV_BODY = backbone
     cfg.MODEL.MASK_ON = True
     cfg.RESNETS.FREEZE_AT = 0
     cfg.RESNETS.USE_GN = True
@@ -60,10 +60,11 @@ def _check_gradients(model: GeneralizedRCNN) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["FPN.ResNet18_conv5_body_fpt", "BFP.torchvision.mobilenet_v3_small", "BPA.torchvision.mobilenet_v3_small"]
+    "backbone",
+    ["FPN.ResNet18_conv5_body_fpt", "BFP.torchvision.mobilenet_v3_small", "BPA.torchvision.mobilenet_v3_small"],
 )
-def test_losses_and_gradients(body: str) -> None:
-    model = _model(tiny_cfg(body))
+def test_losses_and_gradients(backbone: str) -> None:
+    model = _model(tiny_cfg(backbone))
     losses = model(_images((64, 70), (50, 64)), [_target(), _target(1)])
     assert set(losses) == LOSSES
     assert all(loss.ndim == 0 and loss.dtype == torch.float32 and loss > 0 for loss in losses.values())
@@ -71,7 +72,7 @@ def test_losses_and_gradients(body: str) -> None:
     _check_gradients(model)
 
 
-def test_losses_and_gradients_of_a_batch_are_means_over_its_pictures() -> None:
+def test_losses_and_gradients_of_a_batch_are_means_over_its_images() -> None:
     cfg = tiny_cfg()
     cfg.TRAIN.BATCH_SIZE_PER_IM = cfg.TRAIN.RPN_BATCH_SIZE_PER_IM = 100_000  # all are taken: nothing is left to chance
     cfg.TRAIN.FG_FRACTION = cfg.TRAIN.RPN_FG_FRACTION = 1.0
@@ -91,7 +92,7 @@ def test_losses_and_gradients_of_a_batch_are_means_over_its_pictures() -> None:
         torch.testing.assert_close(p.grad, gradients[name], rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_without_objects_train_the_background() -> None:
+def test_images_without_objects_train_the_background() -> None:
     model = _model()
     losses = model(_images((64, 64), (64, 64)), [_target(0), _target(0)])
     assert losses["loss_bbox"] == losses["loss_rpn_bbox"] == losses["loss_mask"] == 0
@@ -151,8 +152,8 @@ def test_detections_keep_their_contract() -> None:
         assert item["masks"].max() <= 1
 
 
-def test_a_picture_gives_the_same_alone_and_in_a_batch() -> None:
-    """Pictures of other padded sizes run apart, so only the order of floating-point sums differs: 1e-3 pixels."""
+def test_a_image_gives_the_same_alone_and_in_a_batch() -> None:
+    """Images of other padded sizes run apart, so only the order of floating-point sums differs: 1e-3 pixels."""
     cfg = tiny_cfg("FPN.torchvision.mobilenet_v3_small_fpt")
     model = _model(cfg).eval()
     images = _images((64, 70), (50, 64), (64, 90), (33, 40), (57, 49))

@@ -1,4 +1,4 @@
-"""The whole detector with FPT on pictures of awkward sizes, one or many at a time, with every normalisation."""
+"""The whole detector with FPT on images of awkward sizes, one or many at a time, with every normalisation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build(norm: str = "GN", pyramid: str = "FPN") -> GeneralizedRCNN:
     return build_model(cfg, num_classes=3)
 
 
-def pictures(*sizes: tuple[int, int]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+def make_batch(*sizes: tuple[int, int]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     generator = torch.Generator().manual_seed(1)
     images = [torch.rand(3, h, w, generator=generator) * 255 for h, w in sizes]
     return images, [
@@ -40,7 +40,7 @@ def pictures(*sizes: tuple[int, int]) -> tuple[list[Tensor], list[dict[str, Tens
 @pytest.mark.parametrize("pyramid", ["FPN", "BFP", "BPA"])
 @pytest.mark.parametrize("sizes", [[(33, 47)], [(1, 1)], [(33, 47), (97, 64), (50, 131)]])
 def test_any_sizes_train_and_detect(pyramid: str, sizes: list[tuple[int, int]]) -> None:
-    model, (images, targets) = build(pyramid=pyramid), pictures(*sizes)
+    model, (images, targets) = build(pyramid=pyramid), make_batch(*sizes)
     sum(model(images, targets).values()).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     with torch.no_grad():
@@ -51,8 +51,8 @@ def test_any_sizes_train_and_detect(pyramid: str, sizes: list[tuple[int, int]]) 
         assert (item["boxes"] <= torch.tensor([w, h, w, h])).all()
 
 
-def test_a_large_odd_picture_trains_and_detects() -> None:
-    model, (images, targets) = build(), pictures((801, 1087))
+def test_a_large_odd_image_trains_and_detects() -> None:
+    model, (images, targets) = build(), make_batch((801, 1087))
     sum(model(images, targets).values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     with torch.no_grad():
@@ -60,11 +60,11 @@ def test_a_large_odd_picture_trains_and_detects() -> None:
 
 
 @pytest.mark.parametrize("norm", ["GN", "BN", "SyncBN", "none"])
-def test_one_small_picture_with_every_norm(norm: str) -> None:
+def test_one_small_image_with_every_norm(norm: str) -> None:
     """BatchNorm has statistics of 2 x 2 cells at 33 x 47, but none of the one cell at 20 x 20, and says so."""
-    model, (images, targets) = build(norm), pictures((33, 47))
+    model, (images, targets) = build(norm), make_batch((33, 47))
     assert all(torch.isfinite(loss) for loss in model(images, targets).values())
-    tiny = pictures((20, 20))
+    tiny = make_batch((20, 20))
     if norm in ("BN", "SyncBN"):
         with pytest.raises(ValueError, match="in training got one image of 1 x 1 cells.*MODEL.FPT.NORM GN"):
             model(*tiny)

@@ -1,4 +1,4 @@
-"""Preparation of pictures."""
+"""Preparation of images."""
 
 import pytest
 import torch

@@ -36,7 +36,7 @@ def small_model() -> nn.Module:
     return build_model(deterministic_cfg(), num_classes=4)
 
 
-def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
+def make_images(*sizes: tuple[int, int]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=generator) for h, w in sizes]
 
@@ -54,10 +54,10 @@ def losses_and_gradients(run: nn.Module, model: nn.Module, *inputs: object) -> t
     return losses, [p.grad.clone() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("num_pictures", [1, 2, 3])
-def test_losses_and_gradients_are_those_of_one_device(num_pictures: int) -> None:
+@pytest.mark.parametrize("num_images", [1, 2, 3])
+def test_losses_and_gradients_are_those_of_one_device(num_images: int) -> None:
     model = small_model()
-    images, targets = pictures(*[(64, 64)] * num_pictures), [target(i) for i in (2, 0, 1)][:num_pictures]
+    images, targets = make_images(*[(64, 64)] * num_images), [target(i) for i in (2, 0, 1)][:num_images]
     expected, gradients = losses_and_gradients(model, model, images, targets)
     losses, ours = losses_and_gradients(DataParallel(model, devices=TWO), model, images, targets)
     assert set(losses) == set(expected)
@@ -68,9 +68,9 @@ def test_losses_and_gradients_are_those_of_one_device(num_pictures: int) -> None
 
 def test_each_device_has_a_padded_size_of_its_own() -> None:
     model = small_model()
-    images, targets = pictures((64, 64), (40, 120)), [target(2), target(1)]
+    images, targets = make_images((64, 64), (40, 120)), [target(2), target(1)]
     shapes: list[tuple[int, ...]] = []
-    model.body.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+    model.backbone.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     losses, ours = losses_and_gradients(DataParallel(model, devices=TWO), model, images, targets)
     assert sorted(shapes) == [(1, 3, 64, 64), (1, 3, 64, 128)]
     model.zero_grad()
@@ -81,9 +81,9 @@ def test_each_device_has_a_padded_size_of_its_own() -> None:
     torch.testing.assert_close(ours, [p.grad for p in model.parameters()], rtol=1e-4, atol=1e-5)
 
 
-def test_detections_come_in_the_order_of_the_pictures() -> None:
+def test_detections_come_in_the_order_of_the_images() -> None:
     model = small_model().eval()
-    images = pictures((64, 64), (64, 64), (50, 90))
+    images = make_images((64, 64), (64, 64), (50, 90))
     with torch.inference_mode():
         found, expected = DataParallel(model, devices=TWO)(images), model(images)
     assert sum(len(item["boxes"]) for item in expected) > 0
@@ -97,11 +97,11 @@ class Recorder(nn.Module):
         super().__init__()
         self.linear = nn.Linear(2, 1)
         self.norm = nn.BatchNorm1d(2)
-        self.twin = self.linear  # shared: it must stay one parameter in the replica
+        self.shared = self.linear  # shared: it must stay one parameter in the replica
         self.seen: list[tuple[object, ...]] = []
 
     def forward(self, x: Tensor, *, info: list[Tensor], names: list[str] | None = None) -> dict[str, Tensor]:
-        y = self.linear(self.norm(x)) + self.twin(x)
+        y = self.linear(self.norm(x)) + self.shared(x)
         self.seen.append((x.shape[0], names, y.dtype))
         return {"loss": y.float().mean()}
 
@@ -148,4 +148,4 @@ def test_wrong_inputs(one_cell: Recorder) -> None:
 def test_error_of_a_replica_is_raised_as_it_is() -> None:
     model = small_model()
     with pytest.raises(ValueError, match="boxes"):
-        DataParallel(model, devices=TWO)(pictures((64, 64), (64, 64)), [target(1), {"labels": torch.ones(1)}])
+        DataParallel(model, devices=TWO)(make_images((64, 64), (64, 64)), [target(1), {"labels": torch.ones(1)}])

@@ -39,7 +39,7 @@ def small_model() -> nn.Module:
 
 
 def batch(step: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Two pictures with 0 to 2 objects."""
+    """Two images with 0 to 2 objects."""
     generator = torch.Generator().manual_seed(step)
     images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=generator) for _ in range(2)]
     targets = []

@@ -17,7 +17,7 @@ from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.checkpoint.store import load_newest
 from fpt.cli import test as evaluate
 from fpt.cli import train
-from fpt.dataloaders.shapes import generate_shapes
+from fpt.synthetic.shapes import generate_shapes
 
 STEPS = 5
 YAML = """\
@@ -127,7 +127,7 @@ NO_CHANCE = [
         "20",
     ),
 ]
-"""All anchors and RoIs are taken, nothing is dropped, pictures are padded to one size; rounding errors do not grow."""
+"""All anchors and RoIs are taken, nothing is dropped, images are padded to one size; rounding errors do not grow."""
 
 
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
@@ -201,16 +201,16 @@ def test_signal_to_torchrun_stops_all_after_the_same_step_and_a_resume_ends_as_t
     assert_same_end(tmp_path, whole)
 
 
-def test_picture_that_one_process_cannot_read_fails_the_evaluation_on_all_and_not_the_training(
+def test_image_that_one_process_cannot_read_fails_the_evaluation_on_all_and_not_the_training(
     folder: Path, whole: Path, tmp_path: Path
 ) -> None:
-    pictures = sorted((folder / "shapes" / "images" / "val").iterdir())
-    for picture in pictures:
-        (tmp_path / picture.name).write_bytes(picture.read_bytes() if picture != pictures[-1] else b"")
+    images = sorted((folder / "shapes" / "images" / "val").iterdir())
+    for image in images:
+        (tmp_path / image.name).write_bytes(image.read_bytes() if image != images[-1] else b"")
     done = torchrun(folder, tmp_path / "run", "--set", "DATASETS.val.IMAGE_DIR", str(tmp_path))
     assert done.returncode != 0
     assert done.stderr.count("all 5 steps are done, but the evaluation after step 5 has failed") == 2
-    assert pictures[-1].name in done.stderr
+    assert images[-1].name in done.stderr
     assert_same_end(tmp_path / "run", whole)
 
 

@@ -1,4 +1,4 @@
-"""The schedule of the recipes (16 pictures, rate 0.05) on other batch sizes."""
+"""The schedule of the recipes (16 images, rate 0.05) on other batch sizes."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Detections of one picture."""
+"""Detections of one image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_empty() -> None:
 
 
 def test_sizes_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ValueError, match=r"picture 3: boxes \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"image 3: boxes \(1, 4\)"):
         Detections(3, (4, 4), np.zeros((1, 4)), np.zeros(2), np.zeros(2))
     with pytest.raises(ValueError, match="1 masks for 2 boxes"):
         Detections(3, (4, 4), np.zeros((2, 4)), np.zeros(2), np.zeros(2), [{}])

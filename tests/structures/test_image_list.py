@@ -12,7 +12,7 @@ def test_size_is_the_next_multiple() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_pictures_lie_in_the_top_left_corner(channels_last: bool) -> None:
+def test_images_lie_in_the_top_left_corner(channels_last: bool) -> None:
     images = [torch.ones(3, 5, 7), torch.full((3, 9, 2), 2.0)]
     batch = pad_images(images, divisor=8, channels_last=channels_last)
     assert batch.tensor.shape == (2, 3, 16, 8)

@@ -1,4 +1,4 @@
-"""Masks pasted from the frame of their boxes into the picture."""
+"""Masks pasted from the frame of their boxes into the image."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_same_values_as_grid_sample() -> None:
 
 
 def test_a_full_mask_fills_its_box() -> None:
-    (picture,) = paste_masks(np.ones((1, 28, 28)), np.array([[2.0, 1.0, 6.0, 4.0]]), (6, 9))
+    (image,) = paste_masks(np.ones((1, 28, 28)), np.array([[2.0, 1.0, 6.0, 4.0]]), (6, 9))
     expected = np.zeros((6, 9), bool)
     expected[1:4, 2:6] = True
-    assert (picture == expected).all()
+    assert (image == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_runs_equal_those_of_pycocotools() -> None:
     for density in (0.0, 0.1, 0.5, 0.9, 1.0):
         for size_hw, x, y, (h, w) in (((7, 5), 0, 0, (7, 5)), ((9, 8), 2, 1, (4, 5)), ((6, 6), 1, 0, (6, 3))):
             patch = rng.random((h, w)) < density
-            picture = np.zeros(size_hw, np.uint8)
-            picture[y : y + h, x : x + w] = patch
-            expected = coco_mask.encode(np.asfortranarray(picture))
+            image = np.zeros(size_hw, np.uint8)
+            image[y : y + h, x : x + w] = patch
+            expected = coco_mask.encode(np.asfortranarray(image))
             rle = encode_patch(patch, x, y, size_hw)
             assert rle == {"size": list(size_hw), "counts": expected["counts"].decode()}
-            assert (decode_mask(rle) == picture).all()
+            assert (decode_mask(rle) == image).all()
 
 
 def test_encoded_masks_are_the_pasted_ones() -> None:
@@ -79,5 +79,5 @@ def test_encoded_masks_are_the_pasted_ones() -> None:
     masks = rng.random((30, 14, 14))
     corners = rng.uniform(-5, 60, (30, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 50, (30, 2))], axis=1)
-    for rle, picture in zip(encode_masks(masks, boxes, (48, 64)), paste_masks(masks, boxes, (48, 64)), strict=True):
-        assert (decode_mask(rle) == picture).all()
+    for rle, image in zip(encode_masks(masks, boxes, (48, 64)), paste_masks(masks, boxes, (48, 64)), strict=True):
+        assert (decode_mask(rle) == image).all()

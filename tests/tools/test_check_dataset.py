@@ -26,10 +26,10 @@ def test_report_and_exit_status(root: Path, tmp_path: Path, is_damaged: bool):
         (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])
     cfg_file = tmp_path / "own.yaml"
     cfg_file.write_text("DATASETS: {own: {IMAGE_DIR: ., ANN_FILE: ann.json}}\nTRAIN: {DATASETS: [own]}\n")
-    command = [sys.executable, str(root / "tools" / "check_dataset.py"), "--cfg", str(cfg_file), "--read_pictures"]
+    command = [sys.executable, str(root / "tools" / "check_dataset.py"), "--cfg", str(cfg_file), "--read_images"]
     command += ["--set", "DATA_DIR", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == int(is_damaged), run.stderr
     assert "data set own: 1 classes (fig), boxes only" in run.stdout
     assert ("1 x degenerate boxes (no width or height): dropped" in run.stdout) == is_damaged
-    assert ("a.png: the picture is truncated" in run.stdout) == is_damaged
+    assert ("a.png: the image is truncated" in run.stdout) == is_damaged

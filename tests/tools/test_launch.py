@@ -14,7 +14,7 @@ import yaml
 
 from fpt.checkpoint.store import load_newest, steps_in
 from fpt.cli.train import build_parser
-from fpt.dataloaders.shapes import generate_shapes
+from fpt.synthetic.shapes import generate_shapes
 
 
 @pytest.mark.parametrize("name", ["torchrun.sh", "slurm.sh"])

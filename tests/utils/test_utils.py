@@ -11,7 +11,7 @@ import torch
 from fpt.utils.environment import describe_environment, git_revision
 from fpt.utils.files import write_atomic, write_json
 from fpt.utils.logging import add_log_file, setup_logging
-from fpt.utils.memory import memory_mib, settled_objects
+from fpt.utils.memory import frozen_objects, memory_mib
 from fpt.utils.seeding import preserve_rng_state, seed_everything
 from fpt.utils.timer import Stopwatch, format_duration
 
@@ -37,8 +37,8 @@ def test_memory_of_this_process_is_plausible() -> None:
     assert 20 < memory_mib(torch.device("cpu")) < 1e6
 
 
-def test_settled_objects_are_left_alone_until_the_end_of_the_block() -> None:
-    with settled_objects():
+def test_frozen_objects_are_left_alone_until_the_end_of_the_block() -> None:
+    with frozen_objects():
         assert gc.get_freeze_count() > 1000
     assert gc.get_freeze_count() == 0
 

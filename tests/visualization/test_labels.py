@@ -1,4 +1,4 @@
-"""Name tags stay inside the picture and off each other."""
+"""Name tags stay inside the image and off each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_above_the_box_if_there_is_room() -> None:
     assert find_place((30, 10), Rectangle(50, 50, 90, 90), [], (100, 100)) == Rectangle(50, 40, 80, 50)
 
 
-def test_inside_of_the_picture_at_its_edges() -> None:
+def test_inside_of_the_image_at_its_edges() -> None:
     for box in (Rectangle(0, 0, 5, 5), Rectangle(95, 95, 100, 100), Rectangle(90, 0, 100, 100)):
         place = find_place((30, 10), box, [], (100, 100))
         assert place is not None
@@ -41,11 +41,11 @@ def test_text_fits_its_tag() -> None:
     for letter_height in (9, 14, 40):
         style = TextStyle(letter_height)
         width, height = style.size_of("gjpqy AB 100%")
-        picture = np.zeros((height + 40, width + 40, 3), np.uint8)
-        draw_tag(picture, "gjpqy AB 100%", Rectangle(20, 20, 20 + width, 20 + height), (255, 196, 0), style)
-        assert (picture[20 : 20 + height, 20 : 20 + width] != 0).any(axis=2).mean() > 0.6
-        picture[20 : 20 + height, 20 : 20 + width] = 0
-        assert not picture.any()
+        image = np.zeros((height + 40, width + 40, 3), np.uint8)
+        draw_tag(image, "gjpqy AB 100%", Rectangle(20, 20, 20 + width, 20 + height), (255, 196, 0), style)
+        assert (image[20 : 20 + height, 20 : 20 + width] != 0).any(axis=2).mean() > 0.6
+        image[20 : 20 + height, 20 : 20 + width] = 0
+        assert not image.any()
 
 
 def test_colours() -> None:

@@ -1,6 +1,6 @@
 """Every option of the framework, one file a group; together they are the tree that ``get_cfg`` returns."""
 
-from fpt.core.defaults.body import GROUP_NORM, RESNETS
+from fpt.core.defaults.backbone import GROUP_NORM, RESNETS
 from fpt.core.defaults.general import DATA_LOADER, GENERAL
 from fpt.core.defaults.heads import FAST_RCNN, MRCNN
 from fpt.core.defaults.model import MODEL

@@ -12,15 +12,15 @@ GENERAL: Group = {
     "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
     "DATA_DIR": Option("data", "Folder that relative data paths count from first; the yaml file's folder is second."),
     "DATASETS": Option({}, "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, in COCO's json format."),
-    "PIXEL_FORMAT": Option("BGR", "Channel order that the body was trained with.", choices=("BGR", "RGB")),
+    "PIXEL_FORMAT": Option("BGR", "Channel order that the backbone was trained with.", choices=("BGR", "RGB")),
     "PIXEL_MEANS": Option(
         (102.9801, 115.9465, 122.7717), "Mean of each channel (0..255), in the order of PIXEL_FORMAT.", low=0, high=255
     ),
     "PIXEL_STDS": Option(
         (1.0, 1.0, 1.0), "Standard deviation of each channel, in the order of PIXEL_FORMAT.", low=1e-3
     ),
-    "DEBUG": Option(False, "A quick look: only the first 32 pictures of each data set are loaded."),
-    "VIS": Option(False, "Draw the detections of each evaluated picture (test_net --vis)."),
+    "DEBUG": Option(False, "A quick look: only the first 32 images of each data set are loaded."),
+    "VIS": Option(False, "Draw the detections of each evaluated image (test_net --vis)."),
     "VIS_TH": Option(0.7, "Score from which a detection is drawn.", low=0, high=1),
 }
 

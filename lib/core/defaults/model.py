@@ -25,11 +25,12 @@ FPT: Group = {
 MODEL: Group = {
     "TYPE": Option("generalized_rcnn", "Kind of model.", choices=("generalized_rcnn",)),
     "COMPILE": Option(
-        False, "Compile the body with torch.compile while training: slow first steps for each size, faster ones after."
+        False,
+        "Compile the backbone with torch.compile while training: slow first steps for each size, faster ones after.",
     ),
     "CONV_BODY": Option(
         "FPN.ResNet50_conv5_body_fpt",
-        "Body, neck: [FPN.|BFP.|BPA.]<ResNet18|34|50|101|152>_conv5_body[_fpt] or [FPN.|..]torchvision.<name>[_fpt].",
+        "Backbone, neck: [FPN.|BFP.|BPA.]<ResNet18|34|50|101|152>_conv5_body[_fpt] or torchvision.<name>[_fpt].",
     ),
     "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0),
     "FASTER_RCNN": Option(True, "Train and run the box head on the RPN's proposals.", choices=(True,)),
@@ -37,7 +38,7 @@ MODEL: Group = {
     "CLS_AGNOSTIC_BBOX_REG": Option(False, "One box regression for all classes."),
     "BBOX_REG_WEIGHTS": Option((10.0, 10.0, 5.0, 5.0), "Weights of dx, dy, dw, dh in the box head.", low=1e-6),
     "LOAD_IMAGENET_PRETRAINED_WEIGHTS": Option(
-        True, "Start the body from RESNETS.IMAGENET_PRETRAINED_WEIGHTS when that is not empty."
+        True, "Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS when that is not empty."
     ),
     "FPT": FPT,
 }

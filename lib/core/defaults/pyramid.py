@@ -7,7 +7,7 @@ FPN: Group = {
     "DIM": Option(256, "Channels of each level of the pyramid.", low=1),
     "USE_GN": Option(False, "GroupNorm in the pyramid's convolutions."),
     "ZERO_INIT_LATERAL": Option(False, "Start the lateral 1x1 convolutions at zero."),
-    "COARSEST_STRIDE": Option(32, "Pictures are padded to a multiple of this many pixels.", low=1),
+    "COARSEST_STRIDE": Option(32, "Images are padded to a multiple of this many pixels.", low=1),
     "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from.", low=2, high=5),
     "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=2, high=5),
     "ROI_CANONICAL_SCALE": Option(224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1),

@@ -1,1 +1,1 @@
-"""Bodies."""
+"""Backbones."""

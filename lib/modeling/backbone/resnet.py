@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016) as a detection body: maps of strides 4, 8, 16 and 32; parameter names as in torchvision."""
+"""ResNet (He et al. 2016) as a backbone: maps of strides 4, 8, 16 and 32; parameter names as in torchvision."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _apply_shortcut(shortcut: nn.Sequential, x: Tensor) -> Tensor:
 
 
 class ResNet(nn.Module):
-    """Body of four stages.
+    """Backbone of four stages.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -137,7 +137,7 @@ class ResNet(nn.Module):
             freeze(module)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Pictures [N, 3, H, W] -> maps ``res2`` .. ``res5`` of strides 4, 8, 16, 32."""
+        """Images [N, 3, H, W] -> maps ``res2`` .. ``res5`` of strides 4, 8, 16, 32."""
         x = F.relu(apply_conv_norm(self.conv1, self.bn1, x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps: OrderedDict[str, Tensor] = OrderedDict()

@@ -43,7 +43,7 @@ class Area:
             return list(x)
         return [image[:, :h, :w] for image, (h, w) in zip(x, self.valid_hw, strict=True)]
 
-    def spread(self, images: Sequence[Tensor], like: Tensor) -> Tensor:
+    def place(self, images: Sequence[Tensor], like: Tensor) -> Tensor:
         """The images' own parts in their places on a map [B, C, H, W] of the format of `like`, zero elsewhere."""
         shape = (len(images), len(images[0]), *like.shape[-2:])
         out = images[0].new_zeros(shape).contiguous(memory_format=_memory_format(like))
@@ -67,9 +67,9 @@ class Area:
                 crops = self.crops(x)
                 cells = torch.cat([image.flatten(1) for image in crops], dim=1)
                 parts = norm(cells[None, :, :, None])[0, :, :, 0].split([h * w for h, w in self.valid_hw], dim=1)
-                return self.spread([part.reshape(image.shape) for part, image in zip(parts, crops, strict=True)], x)
+                return self.place([part.reshape(image.shape) for part, image in zip(parts, crops, strict=True)], x)
         elif self.valid_hw is not None and isinstance(norm, (nn.GroupNorm, nn.InstanceNorm2d)):
-            return self.spread([norm(image[None])[0] for image in self.crops(x)], x)
+            return self.place([norm(image[None])[0] for image in self.crops(x)], x)
         return self.clear(norm(x))
 
 

@@ -13,7 +13,7 @@ class PyramidNeck(nn.Module):
     """Base pyramid, then the Feature Pyramid Transformer if there is one, then P6.
 
     Args:
-        pyramid: maps of the body by name and the sizes of the images -> maps of one width, same names and sizes.
+        pyramid: maps of the backbone by name and the sizes of the images -> maps of one width, same names and sizes.
         transformer: FPT on them, or None.
         has_p6: add ``p6``, the stride-2 max-pool of the coarsest level.
     """
@@ -32,14 +32,14 @@ class PyramidNeck(nn.Module):
         sizes_hw: Sequence[tuple[int, int]] | None = None,
         padded_hw: tuple[int, int] | None = None,
     ) -> OrderedDict[str, Tensor]:
-        """Maps of the body, finest first -> maps [N, out_channels, H_l, W_l] by the same names, and ``p6``.
+        """Maps of the backbone, finest first -> maps [N, out_channels, H_l, W_l] by the same names, and ``p6``.
 
-        With sizes_hw, what comes out inside a picture is what it gives alone, up to 1e-5 of the map's largest value in
-        float32 (not BatchNorm in training, DropBlock, or GroupNorm of a single cell), and zero outside it. The body's
-        own maps must not differ: its convolutions see the padding beyond the picture's edge.
+        With sizes_hw, what comes out inside an image is what it gives alone, up to 1e-5 of the map's largest value in
+        float32 (not BatchNorm in training, DropBlock, or GroupNorm of a single cell), and zero outside it. The
+        backbone's own maps must not differ: its convolutions see the padding beyond the image's edge.
 
         Args:
-            sizes_hw: of each picture without padding; None where there is none.
+            sizes_hw: of each image without padding; None where there is none.
             padded_hw: of the batch.
         """
         maps = self.pyramid(features, sizes_hw=sizes_hw, padded_hw=padded_hw)

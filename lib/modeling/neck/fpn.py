@@ -14,13 +14,13 @@ from fpt.modeling.neck.pyramid_checks import check_maps, check_norm
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of a body -> maps of `out_channels` channels and the same sizes, finest first.
+    """Maps of a backbone -> maps of `out_channels` channels and the same sizes, finest first.
 
     Sources: FPN (Lin et al., 2017), PANet (Liu et al., 2018) for the bottom-up path; BFP is the base pyramid of the
     detection experiments of "Feature Pyramid Transformer", section 4.1.
 
     Args:
-        in_channels: channels of the body's maps, finest first.
+        in_channels: channels of the backbone's maps, finest first.
         out_channels: channels of each output.
         top_down: add the upsampled coarser level to each level (FPN, BPA); False = 1x1 laterals alone (BFP).
         bottom_up: add PANet's path from the finest to the coarsest level (BPA).
@@ -63,7 +63,7 @@ class FeaturePyramid(nn.Module):
         """{name: [B, C_l, H_l, W_l]}, finest first -> {same name: [B, out_channels, H_l, W_l]}.
 
         Args:
-            features: maps of the body.
+            features: maps of the backbone.
             sizes_hw: height and width in pixels of each image's own area; None = no padding. Cells outside it are
                 zeroed.
             padded_hw: height and width in pixels of the padded batch; needed with sizes_hw.

@@ -59,7 +59,7 @@ class LocalGroundingTransformer(nn.Module):
             return area.normalise(self.transform.norm, self._attend(query, key, value))
         crops = zip(area.crops(query), coarse_area.crops(key), coarse_area.crops(value), strict=True)
         images = [self._attend(q[None], k[None], v[None])[0] for q, k, v in crops]
-        return area.normalise(self.transform.norm, area.spread(images, fine))
+        return area.normalise(self.transform.norm, area.place(images, fine))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """LGT of maps without padding."""

@@ -77,7 +77,7 @@ class FeaturePyramidTransformerNetwork(PyramidNeck):
         """{name: [B, C_l, H_l, W_l]}, finest first -> {same name: [B, out_channels, H_l, W_l]}, then the extra levels.
 
         Args:
-            features: maps of a body.
+            features: maps of a backbone.
             sizes_hw: height and width in pixels of each image's own area (top left); None = no padding, as
                 torchvision's detectors call it.
             padded_hw: height and width in pixels of the padded batch; needed with sizes_hw.

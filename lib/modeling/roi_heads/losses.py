@@ -18,7 +18,7 @@ def box_losses(
         labels: int64 [R], 0 = background.
         foreground: int64 [F], the RoIs with an object.
         regression: float32 [F, 4], the offsets to their objects.
-        weights: float32 [R], of each RoI in the sums; see ``picture_weights``.
+        weights: float32 [R], of each RoI in the sums; see ``image_weights``.
 
     Returns:
         ``loss_cls``: cross entropy. ``loss_bbox``: smooth L1 (beta 1) of the foreground.
@@ -74,7 +74,7 @@ def mask_loss(logits: Tensor, *, labels: Tensor, targets: Tensor, weights: Tenso
         logits: float32 [F, num_classes or 1, M, M].
         labels: int64 [F].
         targets: float32 [F, M, M].
-        weights: float32 [F], of each RoI in the sum; see ``picture_weights``.
+        weights: float32 [F], of each RoI in the sum; see ``image_weights``.
     """
     loss = F.binary_cross_entropy_with_logits(select_class(logits, labels), targets, reduction="none")
     return (loss.mean(dim=(1, 2)) * weights).sum()

@@ -22,7 +22,7 @@ def assign_levels(boxes: Tensor, *, low: int, high: int, canonical_scale: float,
 
 
 def with_image_index(boxes: Sequence[Tensor]) -> Tensor:
-    """Boxes [R_i, 4] of each picture -> [R, 5] of the batch, the picture's index first."""
+    """Boxes [R_i, 4] of each image -> [R, 5] of the batch, the image's index first."""
     indexed = [torch.cat([torch.full_like(item[:, :1], index), item], dim=1) for index, item in enumerate(boxes)]
     return torch.cat(indexed)
 
@@ -72,10 +72,10 @@ class RoIPooler(nn.Module):
 
         Args:
             features: maps [N, C, H_l, W_l] by name.
-            boxes: [R_i, 4] in input pixels, for each of the N pictures.
+            boxes: [R_i, 4] in input pixels, for each of the N images.
 
         Returns:
-            float32 [R, C, P, P], R = sum of R_i in the order of the pictures; one for each level if adaptive, else one.
+            float32 [R, C, P, P], R = sum of R_i in the order of the images; one for each level if adaptive, else one.
         """
         rois = with_image_index(boxes)
         maps = [features[level] for level in self.levels]

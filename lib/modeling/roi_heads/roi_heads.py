@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fpt.modeling.picture_weights import picture_weights
-from fpt.modeling.roi_heads.detections import DetectionSettings, select_detections
+from fpt.modeling.roi_heads.box_head import BoxPredictor
 from fpt.modeling.roi_heads.losses import box_losses, mask_loss, mask_targets, select_class
 from fpt.modeling.roi_heads.mask_head import MaskHead
 from fpt.modeling.roi_heads.pooler import RoIPooler
-from fpt.modeling.roi_heads.predictor import BoxPredictor
-from fpt.modeling.roi_heads.sampling import RoISampling, SampledRoIs, sample_rois
+from fpt.modeling.roi_heads.postprocess import DetectionSettings, select_detections
+from fpt.modeling.sampling import RoISampling, SampledRoIs, image_weights, sample_rois
 from fpt.structures.boxes import BoxCoder
 
 Targets = Sequence[dict[str, Tensor]]
@@ -50,13 +49,13 @@ class MaskBranch(nn.Module):
             )
             for sample, target in zip(samples, targets, strict=True)
         ]
-        weights = picture_weights([item.shape[0] for item in boxes], device=logits.device)
+        weights = image_weights([item.shape[0] for item in boxes], device=logits.device)
         return mask_loss(logits, labels=labels, targets=torch.cat(wanted), weights=weights) * self.loss_weight
 
     def predict(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Probabilities float32 [D, M, M] in the frames of the boxes [D, 4] of each picture, of the labels [D]."""
+        """Probabilities float32 [D, M, M] in the frames of the boxes [D, 4] of each image, of the labels [D]."""
         logits = self.head(self.pooler(features, boxes))
         probabilities = select_class(logits, torch.cat(list(labels))).sigmoid()
         return list(probabilities.split([item.shape[0] for item in boxes]))
@@ -98,12 +97,12 @@ class RoIHeads(nn.Module):
     def losses(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], targets: Targets
     ) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and with a mask branch ``loss_mask`` of a batch, means over its pictures.
+        """``loss_cls``, ``loss_bbox`` and with a mask branch ``loss_mask`` of a batch, means over its images.
 
         Args:
             features: maps [N, C, H_l, W_l] by name.
-            proposals: [K, 4] in input pixels, for each picture.
-            targets: ``boxes``, ``labels``, ``crowd_boxes`` and with a mask branch ``masks``, for each picture.
+            proposals: [K, 4] in input pixels, for each image.
+            targets: ``boxes``, ``labels``, ``crowd_boxes`` and with a mask branch ``masks``, for each image.
         """
         samples = [
             sample_rois(boxes, target, sampling=self.sampling) for boxes, target in zip(proposals, targets, strict=True)
@@ -120,7 +119,7 @@ class RoIHeads(nn.Module):
             labels=labels,
             foreground=(labels > 0).nonzero()[:, 0],
             regression=torch.cat(regression),
-            weights=picture_weights([sample.labels.numel() for sample in samples], device=labels.device),
+            weights=image_weights([sample.labels.numel() for sample in samples], device=labels.device),
         )
         if self.mask_branch is not None:
             losses["loss_mask"] = self.mask_branch.loss(features, samples, targets)
@@ -129,7 +128,7 @@ class RoIHeads(nn.Module):
     def detect(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], *, sizes_hw: SizesHW
     ) -> list[dict[str, Tensor]]:
-        """Detections of each picture: ``boxes``, ``labels``, ``scores`` and with a mask branch ``masks`` [D, M, M]."""
+        """Detections of each image: ``boxes``, ``labels``, ``scores`` and with a mask branch ``masks`` [D, M, M]."""
         logits, offsets = self._predict_boxes(features, proposals)
         counts = [boxes.shape[0] for boxes in proposals]
         detections = [

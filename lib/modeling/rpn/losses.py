@@ -1,69 +1,15 @@
-"""Targets and losses of the RPN (Ren et al. 2015, normalised as in Detectron)."""
+"""Losses of the RPN (Ren et al. 2015, normalised as in Detectron)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fpt.modeling.picture_weights import picture_weights
-from fpt.modeling.rpn.matcher import IGNORED, NEGATIVE, Match, match_boxes
-from fpt.modeling.rpn.sampler import sample_balanced
-from fpt.structures.boxes import BoxCoder, covered_share, pairwise_iou
-
-
-@dataclass(frozen=True)
-class AnchorSampling:
-    """Which anchors the RPN learns from.
-
-    Args:
-        positive_iou: IoU from which an anchor is positive; the best anchors of each object are so too.
-        negative_iou: IoU below which an anchor is negative.
-        num_samples: anchors drawn a picture.
-        positive_fraction: largest share of positives among them.
-        straddle_threshold: anchors that reach out of the picture by more pixels are left out; negative = none is.
-        crowd_threshold: an anchor of which a crowd box covers more than this share is no negative.
-    """
-
-    positive_iou: float = 0.7
-    negative_iou: float = 0.3
-    num_samples: int = 256
-    positive_fraction: float = 0.5
-    straddle_threshold: float = 0.0
-    crowd_threshold: float = 0.7
-
-
-def match_anchors(
-    anchors: Tensor, boxes: Tensor, crowd_boxes: Tensor, *, size_hw: tuple[int, int], sampling: AnchorSampling
-) -> Match:
-    """Label the anchors [A, 4] of one picture by its objects [N, 4] and crowd boxes [K, 4], all in input pixels."""
-    index = torch.arange(anchors.shape[0], device=anchors.device)
-    if sampling.straddle_threshold >= 0:
-        index = _inside(anchors, size_hw, sampling.straddle_threshold).nonzero()[:, 0]
-    chosen = anchors[index]
-    match = match_boxes(
-        pairwise_iou(boxes, chosen), positive=sampling.positive_iou, negative=sampling.negative_iou, keeps_best=True
-    )
-    is_crowd = covered_share(chosen, crowd_boxes) > sampling.crowd_threshold
-    label = match.label.masked_fill(is_crowd & (match.label == NEGATIVE), IGNORED)
-    return Match(
-        index=match.index.new_zeros(anchors.shape[0]).index_copy_(0, index, match.index),
-        label=label.new_full((anchors.shape[0],), IGNORED).index_copy_(0, index, label),
-        iou=match.iou.new_zeros(anchors.shape[0]).index_copy_(0, index, match.iou),
-    )
-
-
-def _inside(anchors: Tensor, size_hw: tuple[int, int], threshold: float) -> Tensor:
-    h, w = size_hw
-    return (
-        (anchors[:, 0] >= -threshold)
-        & (anchors[:, 1] >= -threshold)
-        & (anchors[:, 2] < w + threshold)
-        & (anchors[:, 3] < h + threshold)
-    )
+from fpt.modeling.sampling import AnchorSampling, image_weights, match_anchors, sample_balanced
+from fpt.structures.boxes import BoxCoder
 
 
 def rpn_losses(
@@ -83,13 +29,13 @@ def rpn_losses(
         logits: float32 [N, A], anchors of all levels.
         offsets: float32 [N, A, 4].
         anchors: float32 [A, 4].
-        boxes, crowd_boxes: [K, 4] for each picture.
-        sizes_hw: of each picture without padding.
+        boxes, crowd_boxes: [K, 4] for each image.
+        sizes_hw: of each image without padding.
 
     Returns:
-        ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors of each picture. ``loss_rpn_bbox``: smooth
-        L1 (beta 1/9) of the positive ones, summed, over the number of all sampled ones of the picture. Both are means
-        over the pictures.
+        ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors of each image. ``loss_rpn_bbox``: smooth
+        L1 (beta 1/9) of the positive ones, summed, over the number of all sampled ones of the image. Both are means
+        over the images.
     """
     positives, negatives, regression = [], [], []
     for image, (image_boxes, image_crowd, size) in enumerate(zip(boxes, crowd_boxes, sizes_hw, strict=True)):
@@ -104,7 +50,7 @@ def rpn_losses(
     counts = [p.numel() + n.numel() for p, n in zip(positives, negatives, strict=True)]
     weights = torch.cat(
         [
-            picture_weights([index.numel() for index in part], counts=counts, device=logits.device)
+            image_weights([index.numel() for index in part], counts=counts, device=logits.device)
             for part in (positives, negatives)
         ]
     )

@@ -17,8 +17,8 @@ class ProposalSettings:
     """How many proposals are kept.
 
     Args:
-        pre_nms_top_n: best anchors a level and picture that are decoded.
-        post_nms_top_n: best proposals a picture after NMS.
+        pre_nms_top_n: best anchors a level and image that are decoded.
+        post_nms_top_n: best proposals an image after NMS.
         nms_threshold: IoU of the NMS within a level.
         min_size: shortest side in network-input pixels.
     """
@@ -39,16 +39,16 @@ def select_proposals(
     settings: ProposalSettings,
     box_coder: BoxCoder,
 ) -> list[Tensor]:
-    """Decode the best anchors of each level, clip them to their picture, and thin them out by NMS within each level.
+    """Decode the best anchors of each level, clip them to their image, and thin them out by NMS within each level.
 
     Args:
         logits: float32 [N, A_l] for each level.
         offsets: float32 [N, A_l, 4] for each level.
         anchors: float32 [A_l, 4] for each level.
-        sizes_hw: of the N pictures without padding.
+        sizes_hw: of the N images without padding.
 
     Returns:
-        For each picture float32 [K, 4], best first; no gradient flows into them.
+        For each image float32 [K, 4], best first; no gradient flows into them.
     """
     boxes, scores, levels = [], [], []
     for level, (level_logits, level_offsets, level_anchors) in enumerate(zip(logits, offsets, anchors, strict=True)):

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from fpt.modeling.rpn.anchors import AnchorGenerator
 from fpt.modeling.rpn.head import RPNHead
-from fpt.modeling.rpn.losses import AnchorSampling, rpn_losses
+from fpt.modeling.rpn.losses import rpn_losses
 from fpt.modeling.rpn.proposals import ProposalSettings, select_proposals
+from fpt.modeling.sampling import AnchorSampling
 from fpt.structures.boxes import BoxCoder
 
 
@@ -51,12 +52,12 @@ class RegionProposalNetwork(nn.Module):
         sizes_hw: Sequence[tuple[int, int]],
         targets: Sequence[dict[str, Tensor]] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Proposals float32 [K, 4] of each picture in input pixels, best first; and the losses, if there are targets.
+        """Proposals float32 [K, 4] of each image in input pixels, best first; and the losses, if there are targets.
 
         Args:
             features: maps [N, C, H_l, W_l] by name.
-            sizes_hw: of each picture without padding.
-            targets: ``boxes`` [N, 4] and ``crowd_boxes`` [K, 4] of each picture.
+            sizes_hw: of each image without padding.
+            targets: ``boxes`` [N, 4] and ``crowd_boxes`` [K, 4] of each image.
         """
         maps = [features[level] for level in self.levels]
         logits, offsets = self.head(maps)

@@ -34,27 +34,27 @@ def test_maps_equal_torchvisions(depth: int, name: str) -> None:
     extractor = create_feature_extractor(
         reference.eval(), {f"layer{index}": f"res{index + 1}" for index in range(1, 5)}
     )
-    body = ResNet(depth=depth, norm=_frozen, stride_in_1x1=False)
-    result = body.load_state_dict(reference.state_dict(), strict=False)
+    backbone = ResNet(depth=depth, norm=_frozen, stride_in_1x1=False)
+    result = backbone.load_state_dict(reference.state_dict(), strict=False)
     assert result.missing_keys == []
     assert all(name.startswith("fc.") or name.endswith("num_batches_tracked") for name in result.unexpected_keys)
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        maps, expected = body(x), extractor(x)
+        maps, expected = backbone(x), extractor(x)
     assert list(maps) == list(expected)
     for index, (level, value) in enumerate(maps.items()):
         torch.testing.assert_close(value, expected[level], atol=1e-4, rtol=1e-4)
-        assert value.shape[1] == body.out_channels[index]
-        assert value.shape[2] == 64 // body.strides[index]
+        assert value.shape[1] == backbone.out_channels[index]
+        assert value.shape[2] == 64 // backbone.strides[index]
 
 
 @pytest.mark.parametrize("depth", [34, 50])
 @pytest.mark.parametrize("norm", [_frozen, _grouped])
 def test_gradient_reaches_every_parameter(depth: int, norm) -> None:
     torch.manual_seed(0)
-    body = _tiny(norm, depth=depth, freeze_at=0)
-    sum(x.square().mean() for x in body(torch.randn(2, 3, 64, 64)).values()).backward()
-    assert [name for name, p in body.named_parameters() if p.grad is None or not p.grad.any()] == []
+    backbone = _tiny(norm, depth=depth, freeze_at=0)
+    sum(x.square().mean() for x in backbone(torch.randn(2, 3, 64, 64)).values()).backward()
+    assert [name for name, p in backbone.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 @pytest.mark.parametrize(("stride_in_1x1", "strides"), [(True, ((2, 2), (1, 1))), (False, ((1, 1), (2, 2)))])
@@ -65,20 +65,20 @@ def test_stride_is_where_the_weights_want_it(stride_in_1x1: bool, strides) -> No
 
 @pytest.mark.parametrize("freeze_at", range(6))
 def test_frozen_parts_stay_frozen(freeze_at: int) -> None:
-    body = _tiny(freeze_at=freeze_at).train()
-    parts = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
+    backbone = _tiny(freeze_at=freeze_at).train()
+    parts = [[backbone.conv1, backbone.bn1], [backbone.layer1], [backbone.layer2], [backbone.layer3], [backbone.layer4]]
     for index, part in enumerate(parts):
         for module in part:
             assert module.training == (index >= freeze_at)
             assert all(p.requires_grad == (index >= freeze_at) for p in module.parameters())
-    maps = body(torch.randn(1, 3, 32, 32))
+    maps = backbone(torch.randn(1, 3, 32, 32))
     assert maps["res5"].requires_grad == (freeze_at < 5)
 
 
 def test_random_frozen_network_does_not_explode() -> None:
     torch.manual_seed(0)
     norm = lambda channels, ends: FrozenBatchNorm2d(channels, scale=16**-0.5 if ends else 1.0)  # noqa: E731
-    body = ResNet(depth=50, norm=norm)
+    backbone = ResNet(depth=50, norm=norm)
     with torch.no_grad():
-        maps = body(torch.randn(1, 3, 64, 64))
+        maps = backbone(torch.randn(1, 3, 64, 64))
     assert 0.01 < maps["res5"].std().item() < 10

@@ -19,7 +19,7 @@ from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
 
 
 class _Model(nn.Module):
-    """Two convolutions for a body, and the neck."""
+    """Two convolutions for a backbone, and the neck."""
 
     def __init__(self, **settings: int) -> None:
         super().__init__()

@@ -71,9 +71,9 @@ def test_weights_load_strictly():
 def backbone(extra, layers=(1, 2, 3, 4)):
     channels = [64 * 2 ** (i - 1) for i in layers]
     names = {f"layer{i}": str(number) for number, i in enumerate(layers)}
-    body = BackboneWithFPN(resnet18(weights=None), names, channels, 16, extra)
-    body.fpn = FeaturePyramidTransformerNetwork(channels, 16, extra)
-    return body
+    built = BackboneWithFPN(resnet18(weights=None), names, channels, 16, extra)
+    built.fpn = FeaturePyramidTransformerNetwork(channels, 16, extra)
+    return built
 
 
 def detector(kind):
@@ -96,9 +96,9 @@ def test_torchvisions_detectors_train_and_detect(kind):
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
     found = model.eval()(images)
     assert {"boxes", "labels", "scores"} <= set(found[0])
-    twin = detector(kind).eval()
-    twin.load_state_dict(model.state_dict(), strict=True)
-    assert torch.equal(twin(images)[0]["scores"], found[0]["scores"])
+    copy = detector(kind).eval()
+    copy.load_state_dict(model.state_dict(), strict=True)
+    assert torch.equal(copy(images)[0]["scores"], found[0]["scores"])
 
 
 def test_wrong_parts_are_named():

@@ -20,8 +20,8 @@ STRIDES = (4, 8, 16, 32)
 SIZES = [(33, 47), (64, 96), (101, 67), (40, 9)]
 
 
-def body_maps(size: tuple[int, int], padded: tuple[int, int], seed: int) -> OrderedDict[str, Tensor]:
-    """What a body gives for a picture inside a padded batch; the padding's cells hold garbage."""
+def backbone_maps(size: tuple[int, int], padded: tuple[int, int], seed: int) -> OrderedDict[str, Tensor]:
+    """What a backbone gives for an image inside a padded batch; the padding's cells hold garbage."""
     generator = torch.Generator().manual_seed(seed)
     maps = OrderedDict()
     for number, stride in enumerate(STRIDES):
@@ -51,12 +51,12 @@ def neck(*, top_down: bool = True, bottom_up: bool = False, **settings: int) -> 
 def test_companions_and_padding_have_no_effect_inside_the_image(settings: dict[str, int], is_training: bool) -> None:
     model = neck(**settings).train(is_training)
     padded = (128, 96)
-    batch = [body_maps(size, padded, seed) for seed, size in enumerate(SIZES)]
+    batch = [backbone_maps(size, padded, seed) for seed, size in enumerate(SIZES)]
     merged = OrderedDict((name, torch.cat([maps[name] for maps in batch])) for name in batch[0])
     together = model(merged, sizes_hw=SIZES, padded_hw=padded)
     for seed, size in enumerate(SIZES):
         smallest = (-(-size[0] // 32) * 32, -(-size[1] // 32) * 32)
-        alone = model(body_maps(size, smallest, seed), sizes_hw=[size], padded_hw=smallest)
+        alone = model(backbone_maps(size, smallest, seed), sizes_hw=[size], padded_hw=smallest)
         for stride, (name, y) in zip(STRIDES, list(alone.items())[:-1], strict=True):
             h, w = -(-size[0] // stride), -(-size[1] // stride)
             found = together[name][seed, :, :h, :w]
@@ -66,7 +66,7 @@ def test_companions_and_padding_have_no_effect_inside_the_image(settings: dict[s
 
 def test_gradients_of_an_image_stay_within_it() -> None:
     model, padded = neck(max_keys=20), (128, 96)
-    maps = OrderedDict((k, v.requires_grad_()) for k, v in body_maps((33, 47), padded, 0).items())
+    maps = OrderedDict((k, v.requires_grad_()) for k, v in backbone_maps((33, 47), padded, 0).items())
     sum(y.square().sum() for y in model(maps, sizes_hw=[(33, 47)], padded_hw=padded).values()).backward()
     for stride, x in zip(STRIDES, maps.values(), strict=True):
         h, w = -(-33 // stride), -(-47 // stride)

@@ -5,10 +5,9 @@ import torch
 from torch import nn
 
 from fpt.layers.norm import group_norm
-from fpt.modeling.roi_heads.box_head import ConvBoxHead, MLPBoxHead
+from fpt.modeling.roi_heads.box_head import BoxPredictor, ConvBoxHead, MLPBoxHead
 from fpt.modeling.roi_heads.fusion import MaxFusion
 from fpt.modeling.roi_heads.mask_head import FullyConnectedMask, MaskHead
-from fpt.modeling.roi_heads.predictor import BoxPredictor
 
 
 def _untouched(module: nn.Module) -> list[str]:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 
 from fpt.modeling.roi_heads.losses import box_losses, mask_loss, mask_targets
-from fpt.modeling.roi_heads.sampling import RoISampling, sample_rois
+from fpt.modeling.sampling import RoISampling, sample_rois
 
 NONE = torch.zeros(0, 4)
 
@@ -35,7 +35,7 @@ def test_background_needs_the_lower_bound() -> None:
 
 
 @pytest.mark.parametrize("num_proposals", [0, 3])
-def test_picture_without_objects(num_proposals: int) -> None:
+def test_image_without_objects(num_proposals: int) -> None:
     proposals = torch.tensor([[0.0, 0.0, 9.0, 9.0]]).repeat(num_proposals, 1)
     sampled = sample_rois(proposals, _target(NONE), sampling=RoISampling())
     assert sampled.labels.tolist() == [0] * num_proposals

@@ -22,7 +22,7 @@ def test_one_level_equals_plain_nms() -> None:
     torch.testing.assert_close(boxes, anchors[nms(anchors, logits[0], 0.5)])
 
 
-def test_levels_do_not_suppress_each_other_and_pictures_are_clipped_to_their_own_size() -> None:
+def test_levels_do_not_suppress_each_other_and_images_are_clipped_to_their_own_size() -> None:
     anchors = torch.tensor([[0.0, 0.0, 20.0, 20.0]])
     logits, offsets = torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1, 4)
     first, second = _select([logits, logits + 1], [offsets, offsets], [anchors, anchors], [(50, 50), (10, 16)])

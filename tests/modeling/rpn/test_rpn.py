@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from fpt.modeling.rpn.anchors import AnchorGenerator
 from fpt.modeling.rpn.head import RPNHead
-from fpt.modeling.rpn.losses import AnchorSampling, match_anchors, rpn_losses
+from fpt.modeling.rpn.losses import rpn_losses
 from fpt.modeling.rpn.proposals import ProposalSettings
 from fpt.modeling.rpn.rpn import RegionProposalNetwork
+from fpt.modeling.sampling import AnchorSampling, match_anchors
 from fpt.structures.boxes import BoxCoder
 
 NONE = torch.zeros(0, 4)

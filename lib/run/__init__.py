@@ -1,0 +1,1 @@
+"""Whole trainings, evaluations and predictions, as Python calls them."""

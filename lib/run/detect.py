@@ -1,0 +1,127 @@
+"""Running and evaluating a model on one data set: shared by training and testing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.build import build_dataset, build_test_loader, check_range
+from fpt.dataloaders.coco import CocoDataset
+from fpt.engine.inference import run_inference
+from fpt.engine.interrupt import EvaluationStoppedError
+from fpt.evaluation.evaluate import evaluate_dataset
+from fpt.parallel.data_parallel import DataParallel
+from fpt.solver.build import amp_dtype
+from fpt.structures.detections import Detections
+from fpt.utils.distributed import from_main, gather_everywhere, gather_on_main, max_over_processes, share_of_range
+from fpt.utils.errors import UserError
+
+
+@dataclass
+class EvaluatedPart:
+    """Ground truth of some images of a data set.
+
+    Attributes:
+        ann_file: annotation file in COCO's format.
+        category_ids: ids in it; label i + 1 is category_ids[i].
+        image_ids: images that were run, and that count.
+        has_masks: whether the file has masks.
+    """
+
+    ann_file: Path
+    category_ids: Sequence[int]
+    image_ids: Sequence[int]
+    has_masks: bool
+
+
+def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
+    """A data set for evaluation: images at the test size, without targets."""
+    return build_dataset(cfg, name, is_train=False, with_masks=False)
+
+
+def detect_dataset(
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset: CocoDataset,
+    *,
+    index_range: tuple[int, int] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Detections]:
+    """What `model` finds in the images of a data set, in their order.
+
+    Each process runs its part of the images; the main process returns all detections, the others none.
+
+    Raises:
+        EvaluationStoppedError: (on all processes) `should_stop`, asked after each batch, was true on one.
+        UserError: (on all processes) the range does not lie in the data set, or an image can't be read.
+    """
+    start, end = index_range or (0, len(dataset))
+    check_range(dataset, start, end)
+    start, end = share_of_range(start, end)
+    found: list[Detections] = []
+    failure = ""
+    try:
+        if start < end:
+            found = _detect_range(cfg, model, dataset, start, end, should_stop)
+    except UserError as error:
+        failure = str(error)
+    if max_over_processes(int(should_stop())):
+        raise EvaluationStoppedError
+    if failures := [text for text in gather_everywhere(failure) if text]:
+        raise UserError(failures[0])
+    gathered = gather_on_main(found)
+    return [] if gathered is None else list(itertools.chain.from_iterable(gathered))
+
+
+def _detect_range(
+    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, start: int, end: int, should_stop: Callable[[], bool]
+) -> list[Detections]:
+    devices = len(model.devices) if isinstance(model, DataParallel) else 1
+    loader = build_test_loader(
+        cfg,
+        dataset,
+        batch_size=cfg.TEST.IMS_PER_BATCH * devices,
+        num_workers=min(cfg.DATA_LOADER.NUM_THREADS, end - start),
+        index_range=(start, end),
+    )
+    return run_inference(
+        model,
+        loader,
+        num_images=end - start,
+        device=torch.device(cfg.DEVICE),
+        amp_dtype=amp_dtype(cfg),
+        mask_threshold=cfg.MRCNN.THRESH_BINARIZE,
+        should_stop=should_stop,
+    )
+
+
+def evaluate_detections(
+    cfg: CfgNode, dataset: CocoDataset, detections: Sequence[Detections], output_dir: Path
+) -> dict[str, Any]:
+    """Metrics of the images in `detections`; result files and metrics.json go into `output_dir`.
+
+    The main process evaluates what it has; every process returns the metrics.
+
+    Raises:
+        UserError: (on all processes) a file cannot be written.
+    """
+    part = EvaluatedPart(
+        dataset.ann_file, dataset.category_ids, [image.image_id for image in detections], dataset.has_masks
+    )
+    return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
+
+
+def _evaluate_or_explain(
+    cfg: CfgNode, part: EvaluatedPart, detections: Sequence[Detections], output_dir: Path
+) -> dict[str, Any]:
+    try:
+        return evaluate_dataset(part, detections, output_dir, backend=cfg.TEST.EVALUATOR)
+    except OSError as error:
+        raise UserError(f"the results cannot be written into {output_dir}: {error}") from error

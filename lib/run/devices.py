@@ -1,0 +1,52 @@
+"""The devices that a command computes on: those of this process, or one in each of several processes."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import nn
+
+from fpt.core.config_node import CfgNode
+from fpt.parallel.data_parallel import DataParallel
+from fpt.parallel.processes import distribute, use_own_gpu
+from fpt.utils.distributed import is_distributed, world_size
+from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
+
+
+def resolve_device(name: str) -> str:
+    """``cpu`` or ``cuda`` for auto, cpu or cuda; among several processes ``cuda`` means the GPU of each.
+
+    Raises:
+        UserError: cuda is asked for and absent, or there are fewer GPUs than processes.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("DEVICE is cuda, but torch sees no GPU here; use --no_cuda or --set DEVICE auto")
+    if name == "cpu" or not available:
+        return "cpu"
+    use_own_gpu()
+    return "cuda"
+
+
+def own_devices(cfg: CfgNode) -> list[torch.device]:
+    """The devices of this process: the CPU, its GPU, or every visible GPU where there is but one process."""
+    if cfg.DEVICE == "cpu" or is_distributed():
+        return [torch.device(cfg.DEVICE)]
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def count_devices(cfg: CfgNode) -> int:
+    """Devices of all processes."""
+    return len(own_devices(cfg)) * world_size()
+
+
+def parallelize(model: nn.Module, cfg: CfgNode) -> nn.Module:
+    """The model as all devices run it together; the model itself where there is one. See ``fpt.parallel``."""
+    devices = own_devices(cfg)
+    if len(devices) > 1:
+        _LOGGER.info("one process runs on %d devices; one process a device (torchrun) is faster", len(devices))
+        return DataParallel(model, devices=devices)
+    return distribute(model)

@@ -1,0 +1,146 @@
+"""Where a training starts: from nothing, from weights, or where another run stopped."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights
+from fpt.checkpoint.store import checkpoints_in, load_newest, newest_run
+from fpt.core.config_node import CfgNode
+from fpt.engine.resume import check_classes, restore_training
+from fpt.engine.state import TrainState
+from fpt.modeling.build import build_model, load_pretrained_backbone
+from fpt.parallel.processes import max_restarts, num_machines, restart_count
+from fpt.solver.build import build_optimizer, build_scaler
+from fpt.solver.moving_average import MovingAverage
+from fpt.utils.distributed import from_main
+from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
+
+
+@dataclass(kw_only=True)
+class Start:
+    """The start of a run.
+
+    Attributes:
+        step: finished steps.
+        images: consumed images.
+        source: file of the checkpoint, None without.
+        checkpoint: its content, until `build_training` has used it up; None without.
+        is_resumed: whether the checkpoint's run goes on, rather than that its weights start a new one.
+    """
+
+    step: int
+    images: int
+    source: Path | None = None
+    checkpoint: Checkpoint | None = None
+    is_resumed: bool = False
+
+
+def read_start(args: argparse.Namespace, cfg: CfgNode, *, images_per_step: int) -> Start:
+    """The start that ``--load_ckpt``, ``--resume`` and ``--start_step`` ask for, on every process.
+
+    A training that torchrun has restarted goes on from its newest checkpoint, if it has written one.
+
+    Raises:
+        UserError: the checkpoint is missing or unreadable, there is none to resume from, a new run would write among
+            the checkpoints of another, or a restart couldn't find its own.
+    """
+    return from_main(lambda: _read_start(args, cfg, images_per_step))
+
+
+def _read_start(args: argparse.Namespace, cfg: CfgNode, images_per_step: int) -> Start:
+    step, images = args.start_step, args.start_step * images_per_step
+    is_resumed = _is_resumed(args)
+    if args.load_ckpt is not None and not (is_resumed and restart_count()):
+        source, checkpoint = args.load_ckpt, load_checkpoint(args.load_ckpt)
+    elif is_resumed:
+        source, checkpoint = load_newest(args.output_dir or newest_run(Path(cfg.OUTPUT_DIR) / Path(args.cfg_file).stem))
+    else:
+        return Start(step=step, images=images)
+    if is_resumed:
+        if step not in (0, checkpoint.step):
+            _LOGGER.warning("--start_step %d is not used: the checkpoint has %d steps", step, checkpoint.step)
+        step, images = checkpoint.step, checkpoint.images
+        if images != step * images_per_step:
+            _LOGGER.warning(
+                "%d steps have seen %d images so far, but a step takes %d now; the schedule goes on by steps",
+                step,
+                images,
+                images_per_step,
+            )
+    return Start(step=step, images=images, source=source, checkpoint=checkpoint, is_resumed=is_resumed)
+
+
+def _is_resumed(args: argparse.Namespace) -> bool:
+    """Whether a run goes on."""
+    if args.output_dir is None:
+        if args.resume == "auto" or (max_restarts() and not args.no_save):
+            raise UserError(
+                "--resume auto and torchrun --max-restarts need --output_dir DIR, where the checkpoints are"
+            )
+        return args.resume == "yes"
+    has_checkpoints = bool(checkpoints_in(args.output_dir / "ckpt"))
+    if args.resume == "auto":
+        return has_checkpoints
+    if max_restarts() and num_machines() > 1 and not args.no_save:
+        raise UserError("torchrun --max-restarts on several machines needs --resume auto")
+    if args.resume or not has_checkpoints or args.no_save:
+        return args.resume == "yes"
+    if restart_count():
+        return True
+    raise UserError(
+        f"{args.output_dir} holds checkpoints of an earlier run; give --resume to go on from them, or another "
+        "--output_dir"
+    )
+
+
+def build_training(cfg: CfgNode, class_names: tuple[str, ...], start: Start) -> TrainState:
+    """Model on cfg.DEVICE, optimizer and what else a training changes, as `start` says.
+
+    Raises:
+        UserError: the checkpoint does not fit the configuration or, when its run goes on, the data set.
+    """
+    checkpoint, start.checkpoint = start.checkpoint, None
+    model = build_model(cfg, num_classes=len(class_names) + 1)
+    if checkpoint is None:
+        load_pretrained_backbone(model, cfg)
+    model.to(torch.device(cfg.DEVICE))
+    if checkpoint is not None and not start.is_resumed:
+        checkpoint.use_average()
+        _load_weights(model, checkpoint, class_names, source=start.source or "")
+    state = TrainState(
+        model=model,
+        optimizer=build_optimizer(cfg, model),
+        scaler=build_scaler(cfg),
+        average=MovingAverage(model, decay=cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None,
+        step=start.step,
+        images=start.images,
+        evaluated=start.step,
+    )
+    if checkpoint is not None and start.is_resumed:
+        source = start.source or ""
+        check_classes(checkpoint, class_names, source=source, dataset=", ".join(cfg.TRAIN.DATASETS))
+        restore_training(checkpoint, state, source=source)
+        _LOGGER.info("resumed from %s at step %d", source, start.step)
+    return state
+
+
+def _load_weights(
+    model: torch.nn.Module, checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: Path | str
+) -> None:
+    """Start from what fits of a checkpoint, and say what does not."""
+    fresh, unused = load_fitting_weights(model, checkpoint, source=source)
+    _LOGGER.info("loaded the weights of %s", source)
+    if fresh:
+        _LOGGER.warning("%s has no fitting weights for these parts, which start afresh: %s", source, ", ".join(fresh))
+    if unused:
+        _LOGGER.info("not used of %s: %s", source, ", ".join(unused))
+    if tuple(checkpoint.classes) != class_names:
+        _LOGGER.warning("the checkpoint was trained on other classes: %s", ", ".join(checkpoint.classes))
