@@ -1,3 +1,40 @@
-"""Feature Pyramid Transformer: a research training framework for object detection and instance segmentation."""
+"""Feature Pyramid Transformer: a research training framework for object detection and instance segmentation.
+
+The names below are loaded when they are first used, so that ``import fpt`` alone loads neither torch nor anything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fpt.core.config import get_cfg, load_cfg
+    from fpt.modeling.build import build_model
+    from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 
 __version__ = "0.1.0"
+
+_MODULE_OF = {
+    "get_cfg": "fpt.core.config",
+    "load_cfg": "fpt.core.config",
+    "build_model": "fpt.modeling.build",
+    "FeaturePyramidTransformer": "fpt.modeling.neck.fpt",
+}
+"""Where each public name is defined."""
+
+__all__ = ["FeaturePyramidTransformer", "__version__", "build_model", "get_cfg", "load_cfg"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name; called by Python for names that the module does not have yet (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'fpt' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted(__all__)

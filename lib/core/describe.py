@@ -11,7 +11,7 @@ from fpt.core.option import Group, Option
 _HEAD = """\
 # Options
 
-This page is written by `make docs` from `lib/core/defaults`; change the options there.
+This page is written by `make docs` from `lib/core/defaults.py`; change the options there.
 
 Values come from the defaults below, then from the yaml file (`--cfg`), then from `--set KEY VALUE ...`. An unknown key
 is an error that names the nearest known one; `lib/core/legacy_keys.py` lists what becomes of the keys of older
