@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from fpt.core.config import get_cfg, load_cfg
     from fpt.modeling.build import build_model
     from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+    from fpt.run.evaluate import evaluate
+    from fpt.run.options import EvaluationOptions, RunOptions
+    from fpt.run.predictor import Prediction, Predictor
+    from fpt.run.train import TrainResult, train
 
 __version__ = "0.1.0"
 
@@ -20,10 +24,30 @@ _MODULE_OF = {
     "load_cfg": "fpt.core.config",
     "build_model": "fpt.modeling.build",
     "FeaturePyramidTransformer": "fpt.modeling.neck.fpt",
+    "RunOptions": "fpt.run.options",
+    "EvaluationOptions": "fpt.run.options",
+    "train": "fpt.run.train",
+    "TrainResult": "fpt.run.train",
+    "evaluate": "fpt.run.evaluate",
+    "Predictor": "fpt.run.predictor",
+    "Prediction": "fpt.run.predictor",
 }
 """Where each public name is defined."""
 
-__all__ = ["FeaturePyramidTransformer", "__version__", "build_model", "get_cfg", "load_cfg"]
+__all__ = [
+    "EvaluationOptions",
+    "FeaturePyramidTransformer",
+    "Prediction",
+    "Predictor",
+    "RunOptions",
+    "TrainResult",
+    "__version__",
+    "build_model",
+    "evaluate",
+    "get_cfg",
+    "load_cfg",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

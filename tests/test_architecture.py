@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +30,8 @@ def _parse(path: Path) -> ast.Module:
 
 
 def _is_reader(path: Path) -> bool:
-    """Whether a file may read the configuration: builders, command lines and the configuration itself."""
-    return path.name == "build.py" or path.relative_to(LIB).parts[0] in ("run", "cli", "core")
+    """Whether a file may read the configuration: builders, runs, command lines, the configuration and its door."""
+    return path.name == "build.py" or path.relative_to(LIB).parts[0] in ("run", "cli", "core", "__init__.py")
 
 
 class _Reads(ast.NodeVisitor):
@@ -150,6 +151,51 @@ def test_no_configuration_below_the_builders() -> None:
         if name in ("cfg", "CfgNode", "get_cfg", "load_cfg")
     ]
     assert not found, "the configuration is read by build.py files and cli only: " + ", ".join(found)
+
+
+def test_command_lines_are_parsed_by_cli_alone() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted(LIB.rglob("*.py"))
+        if path.relative_to(LIB).parts[0] != "cli"
+        for name, line in _identifiers(_parse(path))
+        if name in ("argparse", "Namespace", "argv")
+    ]
+    assert not found, "arguments of a command are read by cli only: " + ", ".join(found)
+
+
+OTHER_WORDS = {
+    r"[Pp]icture|PICTURE": "image",
+    r"(?<![A-Za-z])(?<!conv[45]_)(?<!conv_)([Bb]od(y|ies))(?![a-z])|(?<=[a-z])Bod(y|ies)|(?<!CONV_)BOD(Y|IES)": "backbone",
+    r"obituar|(?<![a-z])twins?(?![a-z])|stranger|(?<![a-z])wish|set_aside|set aside|reckon": "the field's word",
+    r"(?<![a-z])(is_)?sound(?![a-z])|settled|(?<![a-z])spreads?(?![a-z])|is_passing|in_passing": "the field's word",
+}
+"""Words that are not used here -> what is said instead."""
+LEGACY_NAMES = {
+    "lib/checkpoint/legacy.py": ("body", "pictures"),
+    "lib/core/legacy.py": ("body",),
+    "tests/checkpoint/test_legacy.py": ("body", "pictures"),
+    "tests/core/test_legacy.py": ("body",),
+    "lib/checkpoint/manifest.py": ("passing",),
+    "tests/test_architecture.py": ("*",),
+}
+"""Where names of older files stand, and which of those words."""
+
+
+@pytest.mark.parametrize("pattern", OTHER_WORDS)
+def test_one_word_for_one_thing(pattern: str) -> None:
+    suffixes = (".py", ".md", ".yaml", ".toml", ".sh")
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", ROOT / "pyproject.toml"]
+    for folder in ("lib", "tools", "tests", "demos", "configs", "docs", "data"):
+        files += [path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in suffixes and path.is_file()]
+    found = []
+    for path in files:
+        name = str(path.relative_to(ROOT))
+        legacy = LEGACY_NAMES.get(name, ())
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            words = [match.group(0) for match in re.finditer(pattern, line)]
+            found += [f"{name}:{number} {word}" for word in words if "*" not in legacy and word not in legacy]
+    assert not found, f"say {OTHER_WORDS[pattern]}: " + ", ".join(found)
 
 
 def test_files_are_short() -> None:

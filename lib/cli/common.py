@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +14,10 @@ from fpt.dataloaders.catalog import dataset_names
 from fpt.engine.interrupt import StoppedAtOnce
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.parallel.processes import process_group
-from fpt.run.devices import resolve_device
-from fpt.utils.distributed import local_world_size, rank
+from fpt.utils.distributed import rank
 from fpt.utils.errors import LoaderError, UserError
 from fpt.utils.logging import setup_logging
 
-_LOGGER = logging.getLogger("fpt")
 CONFIG_FOLDER = Path("configs")
 
 
@@ -129,26 +125,16 @@ def run_command(command: Callable[[], int]) -> int:
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The writable configuration of a tool: yaml file, ``--set``, ``--dataset``, ``--no_cuda``.
 
-    DEVICE is resolved, and there are no more loader workers than this process's share of the cores.
-
     Raises:
-        UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set or device.
+        UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set.
     """
     _check_cfg_file(Path(args.cfg_file))
     cfg = load_cfg(args.cfg_file, args.set_cfgs).clone()
     if args.dataset is not None:
         cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names(args.dataset, cfg.DATASETS)
-    cfg.DEVICE = "cpu" if args.no_cuda else resolve_device(cfg.DEVICE)
-    cores = max(1, (os.cpu_count() or 1) // local_world_size())
-    if cfg.DATA_LOADER.NUM_THREADS > cores:
-        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the cores a process", cfg.DATA_LOADER.NUM_THREADS, cores)
-        cfg.DATA_LOADER.NUM_THREADS = cores
+    if args.no_cuda:
+        cfg.DEVICE = "cpu"
     return cfg
-
-
-def given_keys(args: argparse.Namespace) -> frozenset[str]:
-    """Names of the options that ``--set`` gives."""
-    return frozenset(args.set_cfgs[0::2])
 
 
 def _check_cfg_file(path: Path) -> None:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
-
-from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli.common import (
     add_weights_options,
     make_parser,
@@ -22,25 +16,13 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
-from fpt.core.config_node import CfgNode
-from fpt.dataloaders.build import build_transform
-from fpt.dataloaders.collate import Batch
-from fpt.dataloaders.image_io import read_image
-from fpt.dataloaders.transforms import resize_image
-from fpt.engine.inference import detect_batch
 from fpt.run.folder import start_log
-from fpt.run.image_files import find_images, output_names
-from fpt.run.trained_model import build_trained_model
-from fpt.solver.build import amp_dtype
-from fpt.structures.detections import Detections
-from fpt.utils.distributed import from_main, gather_on_main, share_of_range
-from fpt.utils.errors import UserError
-from fpt.utils.files import write_json
+from fpt.run.image_files import find_images
+from fpt.run.predict_files import predict_files
+from fpt.run.predictor import Predictor
+from fpt.utils.distributed import from_main
 from fpt.utils.seeding import seed_everything
-from fpt.visualization.draw import detections_to_json, draw_detections
-from fpt.visualization.image_output import FORMATS, merge_pdfs, save_image
-
-_LOGGER = logging.getLogger("fpt")
+from fpt.visualization.image_output import FORMATS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,75 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
-    threshold = cfg.VIS_TH if args.thresh is None else args.thresh
     images = find_images(args.image_dir) if args.image_dir is not None else args.images
-    formats = list(dict.fromkeys([*args.output_format, *(["pdf"] if args.merge_pdfs else [])]))
     seed_everything(cfg.RNG_SEED)
-    checkpoint = from_main(lambda: load_checkpoint(args.load_ckpt))
-    model = build_trained_model(cfg, checkpoint, source=args.load_ckpt)
-    from_main(lambda: start_log(args.output_dir, program="fpt-infer", arguments=arguments))
-    written: list[Path] = []
-    failures = []
-    names = output_names(images)
-    for index in range(*share_of_range(0, len(images))):
-        path, name = images[index], names[index]
-        try:
-            written += _process(cfg, model, path, args.output_dir / name, checkpoint.classes, formats, threshold, index)
-        except UserError as error:
-            failures.append(path)
-            _LOGGER.error("%s", error)
-    gathered = gather_on_main((written, failures))
-    if gathered is None:
-        return 1 if failures else 0
-    written, failures = (sum(parts, []) for parts in zip(*gathered, strict=True))
-    pages = [path for path in written if path.suffix == ".pdf"]
-    if args.merge_pdfs and pages:
-        merge_pdfs(pages, args.output_dir / "results.pdf")
-    _LOGGER.info("%d of %d images done: %s", len(images) - len(failures), len(images), args.output_dir)
-    if failures:
-        print(f"error: not readable: {', '.join(str(path) for path in failures)}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def _process(
-    cfg: CfgNode,
-    model: nn.Module,
-    path: Path,
-    target: Path,
-    class_names: Sequence[str],
-    formats: Sequence[str],
-    threshold: float,
-    index: int,
-) -> list[Path]:
-    """Detect in one image and write `target` in each format; returns the files."""
-    image = read_image(path)
-    detections = _detect(cfg, model, image, index).above(threshold)
-    counts = f"{len(detections)} detection{'' if len(detections) == 1 else 's'}"
-    _LOGGER.info("%s: %s", path, counts)
-    files = []
-    drawing = draw_detections(image, detections, class_names, score_threshold=threshold)
-    for suffix in formats:
-        file = target.with_name(f"{target.name}.{suffix}")
-        if suffix == "json":
-            write_json(file, {"file": str(path), **detections_to_json(detections, class_names)})
-        else:
-            save_image(file, drawing)
-        files.append(file)
-    return files
-
-
-def _detect(cfg: CfgNode, model: nn.Module, image: np.ndarray, image_id: int) -> Detections:
-    size_hw = (image.shape[0], image.shape[1])
-    input_hw, _ = build_transform(cfg, is_train=False).draw(size_hw, None)
-    tensor = torch.from_numpy(resize_image(image, input_hw)).permute(2, 0, 1)
-    batch = Batch([tensor], None, [image_id], [size_hw], [min(input_hw) / min(size_hw)])
-    return detect_batch(
-        model,
-        batch,
-        device=torch.device(cfg.DEVICE),
-        amp_dtype=amp_dtype(cfg),
-        mask_threshold=cfg.MRCNN.THRESH_BINARIZE,
-    )[0]
+    predictor = Predictor(args.load_ckpt, cfg=cfg, score_threshold=args.thresh)
+    from_main(lambda: start_log(args.output_dir, command=("fpt-infer", *arguments)))
+    found = predict_files(predictor, images, args.output_dir, formats=args.output_format, merges_pdfs=args.merge_pdfs)
+    if found.failures:
+        print(f"error: no result for {', '.join(str(path) for path in found.failures)}", file=sys.stderr)
+    return 1 if found.failures else 0
 
 
 def _truth(text: str) -> bool:

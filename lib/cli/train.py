@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from pathlib import Path
 
 from fpt.cli.common import (
     add_weights_options,
-    given_keys,
     make_parser,
     non_negative_int,
     number_between,
@@ -21,12 +21,13 @@ from fpt.cli.common import (
     run_command,
 )
 from fpt.core.config_node import CfgNode
-from fpt.run.devices import count_devices
-from fpt.run.train import run_training
+from fpt.run.options import RunOptions
+from fpt.run.train import train
 from fpt.solver.batch_scaling import Change
-from fpt.solver.build import apply_changes, batch_changes
+from fpt.solver.build import apply_changes
 from fpt.solver.optimizer import OPTIMIZERS
-from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,14 +56,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume",
         nargs="?",
         const="yes",
+        default="no",
         choices=("yes", "auto"),
         help="go on with step, optimizer and data of --load_ckpt, or of the newest checkpoint in --output_dir or of "
         "the newest run; auto: if --output_dir holds one, else start",
     )
     parser.add_argument("--no_save", action="store_true", help="write no checkpoint")
-    parser.add_argument("--use_tfboard", action="store_true", help="curves for TensorBoard in <run>/tensorboard")
-    parser.add_argument("--use_wandb", action="store_true", help="curves for Weights & Biases (extra wandb)")
-    parser.add_argument("--use_mlflow", action="store_true", help="curves for MLflow (extra mlflow)")
+    for name, flag, text in (
+        ("tensorboard", "--use_tfboard", "TensorBoard in <run>/tensorboard"),
+        ("wandb", "--use_wandb", "Weights & Biases (extra wandb)"),
+        ("mlflow", "--use_mlflow", "MLflow (extra mlflow)"),
+    ):
+        parser.add_argument(flag, dest="writers", action="append_const", const=name, help=f"curves for {text}")
     parser.add_argument(
         "--profile", action="store_true", help="trace steps 4 to 6: <run>/profile/trace.json and the ten slowest parts"
     )
@@ -79,36 +84,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     refuse_detectron(args.load_detectron)
-    cfg, changes = _adapted_config(args)
-    return run_training(cfg, args, arguments=arguments, changes=changes)
-
-
-def _adapted_config(args: argparse.Namespace) -> tuple[CfgNode, list[Change]]:
-    """The frozen configuration after ``--bs``, ``--iter_size``, ``--lr`` and so on, and what they changed.
-
-    Raises:
-        UserError: wrong input, or the batch can't be shared by the devices.
-    """
     cfg = read_config(args)
-    given = given_keys(args)
+    changes = _explicit_changes(args, cfg)
+    options = RunOptions(
+        output_dir=args.output_dir,
+        name=Path(args.cfg_file).stem,
+        load_ckpt=args.load_ckpt,
+        resume=args.resume,
+        start_step=args.start_step,
+        batch_size=args.batch_size,
+        iter_size=args.iter_size,
+        keep=frozenset([*args.set_cfgs[0::2], *(change.key for change in changes)]),
+        disp_interval=args.disp_interval,
+        saves_checkpoints=not args.no_save,
+        writers=tuple(args.writers or ()),
+        profiles=args.profile,
+        command=("fpt-train", *arguments),
+    )
+    for change in changes:
+        if change.new != change.old:
+            _LOGGER.info("adapted %s", change)
+    return train(apply_changes(cfg, changes), options).exit_status
+
+
+def _explicit_changes(args: argparse.Namespace, cfg: CfgNode) -> list[Change]:
+    """What ``--o``, ``--lr``, ``--lr_decay_gamma`` and ``--nw`` say; also where it is the value that stands there."""
     overrides = {
         "SOLVER.TYPE": ("--o", args.optimizer, cfg.SOLVER.TYPE),
         "SOLVER.BASE_LR": ("--lr", args.lr, cfg.SOLVER.BASE_LR),
         "SOLVER.GAMMA": ("--lr_decay_gamma", args.lr_decay_gamma, cfg.SOLVER.GAMMA),
         "DATA_LOADER.NUM_THREADS": ("--nw", args.num_workers, cfg.DATA_LOADER.NUM_THREADS),
     }
-    changes = [
-        Change(key, old, new, option) for key, (option, new, old) in overrides.items() if new is not None and new != old
-    ]
-    explicit = {key for key, (_, new, _) in overrides.items() if new is not None}
-    num_devices = count_devices(cfg)
-    batch_size = args.batch_size or cfg.TRAIN.IMS_PER_BATCH * num_devices
-    if batch_size % num_devices:
-        raise UserError(
-            f"--bs {batch_size} can't be shared equally by {num_devices} devices; give a multiple of {num_devices}, or "
-            "use fewer (CUDA_VISIBLE_DEVICES=0,1 or torchrun --nproc-per-node)"
-        )
-    changes += batch_changes(
-        cfg, batch_size=batch_size, iter_size=args.iter_size, num_devices=num_devices, given=given | explicit
-    )
-    return apply_changes(cfg, changes), changes
+    return [Change(key, old, new, option) for key, (option, new, old) in overrides.items() if new is not None]

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_transform
@@ -23,7 +22,7 @@ from fpt.modeling.neck.area import level_area
 from fpt.modeling.neck.attention_rows import AttentionRow, attention_rows, rendering_weights
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.run.image_files import find_images, output_names
-from fpt.run.trained_model import build_trained_model
+from fpt.run.trained_model import load_trained_model
 from fpt.utils.errors import UserError
 from fpt.visualization.attention import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
 
@@ -65,8 +64,8 @@ def _run(args: argparse.Namespace) -> int:
     refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
     images = find_images(args.image_dir) if args.image_dir is not None else args.images
-    model = build_trained_model(cfg, load_checkpoint(args.load_ckpt), source=args.load_ckpt)
-    assert isinstance(model, GeneralizedRCNN)
+    trained = load_trained_model(args.load_ckpt, cfg)
+    model, cfg = trained.model, trained.cfg
     transformer = dict(model.neck.named_children()).get("transformer")
     if not isinstance(transformer, FeaturePyramidTransformer):
         raise UserError(f"MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has no transformer to look at: its name ends with _fpt")

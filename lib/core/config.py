@@ -8,11 +8,19 @@ from pathlib import Path
 from fpt.core.check import check_cfg
 from fpt.core.config_node import CfgNode
 from fpt.core.defaults import OPTIONS
-from fpt.core.merge import flatten_options, merge, read_pairs, read_yaml
+from fpt.core.merge import flatten_options, merge, parse_yaml, read_pairs, read_yaml
 from fpt.core.option import Group, Option
 from fpt.utils.errors import UserError
 
-__all__ = ["check_cfg", "get_cfg", "load_cfg", "resolve_data_path", "resolve_weights_path", "with_absolute_paths"]
+__all__ = [
+    "check_cfg",
+    "get_cfg",
+    "load_cfg",
+    "parse_cfg",
+    "resolve_data_path",
+    "resolve_weights_path",
+    "with_absolute_paths",
+]
 
 
 def get_cfg() -> CfgNode:
@@ -36,6 +44,21 @@ def load_cfg(cfg_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
     if cfg_file is not None:
         cfg.cfg_dir = Path(cfg_file).resolve().parent
     check_cfg(cfg, sources)
+    return cfg.freeze()
+
+
+def parse_cfg(text: str, *, source: str) -> CfgNode:
+    """The checked and frozen configuration of a yaml text, such as the one that a checkpoint holds.
+
+    Args:
+        text: as ``CfgNode.dump`` writes it.
+        source: where it comes from, for the messages.
+
+    Raises:
+        UserError: a key is unknown, or a value is not legal.
+    """
+    cfg = get_cfg()
+    check_cfg(cfg, merge(cfg, parse_yaml(text, source=source), dict(flatten_options(OPTIONS))))
     return cfg.freeze()
 
 

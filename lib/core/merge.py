@@ -64,16 +64,29 @@ def read_yaml(path: Path) -> list[Assignment]:
     if not path.is_file():
         raise UserError(f"config file {path} does not exist")
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        loader.name = str(path)
-        tree = loader.get_single_data()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise UserError(f"config file {path} is not valid yaml: {error}") from None
+    return parse_yaml(text, source=str(path))
+
+
+def parse_yaml(text: str, *, source: str) -> list[Assignment]:
+    """The values that a yaml text holds.
+
+    Raises:
+        UserError: it is not yaml, or it is not a tree of keys.
+    """
+    try:
+        loader = _Loader(text)
+        loader.name = source
+        tree = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise UserError(f"config file {source} is not valid yaml: {error}") from None
     if tree is None:
         return []
     if not isinstance(tree, Mapping):
-        raise UserError(f"config file {path} must hold KEY: VALUE pairs, but it holds a {type(tree).__name__}")
-    return list(_flatten(tree, "", str(path)))
+        raise UserError(f"config file {source} must hold KEY: VALUE pairs, but it holds a {type(tree).__name__}")
+    return list(_flatten(tree, "", source))
 
 
 def read_pairs(opts: Sequence[Any]) -> list[Assignment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +15,12 @@ from fpt.utils.errors import UserError
 _LOGGER = logging.getLogger("fpt")
 
 
-def check_classes(checkpoint: Checkpoint, class_names: tuple[str, ...], *, source: str | Path, dataset: str) -> None:
-    """Raise UserError unless the checkpoint was trained on exactly these classes, in this order."""
-    if tuple(checkpoint.classes) == tuple(class_names):
+def check_classes(trained: Sequence[str], class_names: Sequence[str], *, source: str | Path, dataset: str) -> None:
+    """Raise UserError unless the classes that a checkpoint was trained on are those of a data set, in their order."""
+    if tuple(trained) == tuple(class_names):
         return
     raise UserError(
-        f"{source} was trained on the {len(checkpoint.classes)} classes {_names(checkpoint.classes)}, but data set "
+        f"{source} was trained on the {len(trained)} classes {_names(trained)}, but data set "
         f"{dataset} has the {len(class_names)} classes {_names(class_names)}"
     )
 
@@ -67,6 +68,6 @@ def _restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer,
         group.update(kept)
 
 
-def _names(names: list[str] | tuple[str, ...], count: int = 10) -> str:
+def _names(names: Sequence[str], count: int = 10) -> str:
     more = ", ..." if len(names) > count else ""
     return "[" + ", ".join(names[:count]) + more + "]"

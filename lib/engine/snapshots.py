@@ -162,6 +162,7 @@ class PeriodicEvaluation:
 
     Attributes:
         failure: why the last evaluation has no result; empty if it has one.
+        metrics: of the last evaluation that had a result, None before.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class PeriodicEvaluation:
         self.on_metrics = on_metrics
         self.state = state
         self.failure = ""
+        self.metrics: Mapping[str, Mapping[str, Any]] | None = None
 
     def __call__(self, step: int) -> None:
         if not self.is_due(step):
@@ -195,7 +197,7 @@ class PeriodicEvaluation:
             self.failure = f"the evaluation after step {step} has failed: {error}"
             _LOGGER.error("%s", self.failure)
             return
-        self.state.evaluated = step
+        self.state.evaluated, self.metrics = step, metrics
         self.on_metrics(step, metrics, selection_metric(metrics))
 
     def is_due(self, step: int) -> bool:

@@ -103,6 +103,15 @@ class RunningStatistics:
         buffers = [buffer for module in self._norms if module.training for buffer in module.buffers()]
         self._noted = [(buffer, buffer.clone()) for buffer in buffers]
 
+    @contextmanager
+    def restored_after_errors(self) -> Iterator[None]:
+        """Context of a step: an error that leaves it takes the statistics back to the step's beginning."""
+        try:
+            yield
+        except BaseException:
+            self.restore()
+            raise
+
     def restore(self) -> None:
         """Give them their values at the beginning of the step."""
         with torch.no_grad():

@@ -34,7 +34,7 @@ class EvaluatedDataset(Protocol):
 
 
 def evaluate_dataset(
-    dataset: EvaluatedDataset, detections: Sequence[Detections], output_dir: Path, *, backend: str = "auto"
+    dataset: EvaluatedDataset, detections: Sequence[Detections], output_dir: Path | None, *, backend: str = "auto"
 ) -> dict[str, Any]:
     """Write the results, evaluate boxes and (when both sides have them) masks, write the metrics and log the tables.
 
@@ -43,7 +43,7 @@ def evaluate_dataset(
     Args:
         dataset: ground truth; all of its `image_ids` count, found or not.
         detections: one for each image.
-        output_dir: where the files go.
+        output_dir: where the files go; None writes none.
         backend: evaluator: `auto`, `hotcoco` or `pycocotools`.
 
     Returns:
@@ -57,7 +57,8 @@ def evaluate_dataset(
     if highest > num_classes:
         raise UserError(f"a detection has label {highest}, but {dataset.ann_file} has {num_classes} classes")
     results = to_coco_results(detections, dataset.category_ids)
-    write_results(output_dir, results)
+    if output_dir is not None:
+        write_results(output_dir, results)
     ground_truth = load_ground_truth(dataset.ann_file)
     has_masks = dataset.has_masks and any(image.rles is not None for image in detections)
     metrics = {
@@ -71,7 +72,8 @@ def evaluate_dataset(
         )
         for iou_type in (("bbox", "segm") if has_masks else ("bbox",))
     }
-    write_metrics(output_dir / "metrics.json", metrics)
+    if output_dir is not None:
+        write_metrics(output_dir / "metrics.json", metrics)
     _logger.info("%d detections in %d images", len(results), len(detections))
     _logger.info("average precision by class:\n%s", format_per_class(metrics))
     _logger.info("average precision and recall:\n%s", format_summary(metrics))

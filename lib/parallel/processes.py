@@ -21,7 +21,8 @@ TIMEOUT = datetime.timedelta(minutes=30)
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the group that the environment describes, and leave it at the end; nothing where there is but one process.
+    """Join the group that the environment describes, and leave it at the end; nothing where there is but one process or
+    where the group has been joined already.
 
     torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT; any other launcher may.
     Tensors on the CPU and Python objects travel by gloo, tensors on GPUs by NCCL. A process that doesn't answer for
@@ -30,7 +31,7 @@ def process_group() -> Iterator[None]:
     Raises:
         UserError: the variables are incomplete, or the group is unreachable.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]

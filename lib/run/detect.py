@@ -1,12 +1,9 @@
-"""Running and evaluating a model on one data set: shared by training and testing."""
+"""Running a model over one data set."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -16,29 +13,11 @@ from fpt.dataloaders.build import build_dataset, build_test_loader, check_range
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.inference import run_inference
 from fpt.engine.interrupt import EvaluationStoppedError
-from fpt.evaluation.evaluate import evaluate_dataset
 from fpt.parallel.data_parallel import DataParallel
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
-from fpt.utils.distributed import from_main, gather_everywhere, gather_on_main, max_over_processes, share_of_range
+from fpt.utils.distributed import gather_everywhere, gather_on_main, max_over_processes, share_of_range
 from fpt.utils.errors import UserError
-
-
-@dataclass
-class EvaluatedPart:
-    """Ground truth of some images of a data set.
-
-    Attributes:
-        ann_file: annotation file in COCO's format.
-        category_ids: ids in it; label i + 1 is category_ids[i].
-        image_ids: images that were run, and that count.
-        has_masks: whether the file has masks.
-    """
-
-    ann_file: Path
-    category_ids: Sequence[int]
-    image_ids: Sequence[int]
-    has_masks: bool
 
 
 def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
@@ -100,28 +79,3 @@ def _detect_range(
         mask_threshold=cfg.MRCNN.THRESH_BINARIZE,
         should_stop=should_stop,
     )
-
-
-def evaluate_detections(
-    cfg: CfgNode, dataset: CocoDataset, detections: Sequence[Detections], output_dir: Path
-) -> dict[str, Any]:
-    """Metrics of the images in `detections`; result files and metrics.json go into `output_dir`.
-
-    The main process evaluates what it has; every process returns the metrics.
-
-    Raises:
-        UserError: (on all processes) a file cannot be written.
-    """
-    part = EvaluatedPart(
-        dataset.ann_file, dataset.category_ids, [image.image_id for image in detections], dataset.has_masks
-    )
-    return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
-
-
-def _evaluate_or_explain(
-    cfg: CfgNode, part: EvaluatedPart, detections: Sequence[Detections], output_dir: Path
-) -> dict[str, Any]:
-    try:
-        return evaluate_dataset(part, detections, output_dir, backend=cfg.TEST.EVALUATOR)
-    except OSError as error:
-        raise UserError(f"the results cannot be written into {output_dir}: {error}") from error

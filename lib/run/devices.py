@@ -43,6 +43,13 @@ def count_devices(cfg: CfgNode) -> int:
     return len(own_devices(cfg)) * world_size()
 
 
+def describe_devices(cfg: CfgNode) -> str:
+    """The devices of all processes, as a message names them."""
+    processes = f", one for each of {world_size()} processes" if world_size() > 1 else ""
+    names = ", ".join(str(device) for device in own_devices(cfg))
+    return f"{count_devices(cfg)} devices ({names}{processes})" if count_devices(cfg) > 1 else names
+
+
 def parallelize(model: nn.Module, cfg: CfgNode) -> nn.Module:
     """The model as all devices run it together; the model itself where there is one. See ``fpt.parallel``."""
     devices = own_devices(cfg)

@@ -29,7 +29,7 @@ def new_run_folder(root: str | Path, name: str) -> Path:
     return folder
 
 
-def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Sequence[str]) -> None:
+def start_run_folder(folder: Path, cfg: CfgNode, *, command: Sequence[str]) -> None:
     """Make the folder, write config.yaml and environment.json, and log into log.txt from here on.
 
     Raises:
@@ -38,11 +38,11 @@ def start_run_folder(folder: Path, cfg: CfgNode, *, program: str, arguments: Seq
     with _explained(folder):
         add_log_file(folder / "log.txt")
         write_text(folder / "config.yaml", with_absolute_paths(cfg).dump())
-        write_json(folder / "environment.json", describe_environment(program, arguments))
+        write_json(folder / "environment.json", describe_environment(command))
     _LOGGER.info("run folder: %s", folder)
 
 
-def start_log(folder: Path, *, program: str, arguments: Sequence[str]) -> None:
+def start_log(folder: Path, *, command: Sequence[str]) -> None:
     """Make the folder of an evaluation or inference, describe it in environment_<program>.json, log into log.txt.
 
     The folder may be that of a training run, whose environment.json stays.
@@ -52,8 +52,8 @@ def start_log(folder: Path, *, program: str, arguments: Sequence[str]) -> None:
     """
     with _explained(folder):
         add_log_file(folder / "log.txt")
-        name = program.removeprefix("fpt-")
-        write_json(folder / f"environment_{name}.json", describe_environment(program, arguments))
+        name = command[0].removeprefix("fpt-").removeprefix("fpt.")
+        write_json(folder / f"environment_{name}.json", describe_environment(command))
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from fpt.engine.curves import CurveWriter
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.state import TrainState
 from fpt.engine.writers import JsonlWriter
-from fpt.run.detect import detect_dataset, evaluate_detections, open_test_dataset
+from fpt.run.detect import detect_dataset, open_test_dataset
+from fpt.run.evaluate import evaluate_detections
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from fpt.engine.resume import check_classes, restore_training
 from fpt.engine.state import TrainState
 from fpt.modeling.build import build_model, load_pretrained_backbone
 from fpt.parallel.processes import max_restarts, num_machines, restart_count
+from fpt.run.options import RunOptions
 from fpt.solver.build import build_optimizer, build_scaler
 from fpt.solver.moving_average import MovingAverage
 from fpt.utils.distributed import from_main
@@ -43,8 +43,8 @@ class Start:
     is_resumed: bool = False
 
 
-def read_start(args: argparse.Namespace, cfg: CfgNode, *, images_per_step: int) -> Start:
-    """The start that ``--load_ckpt``, ``--resume`` and ``--start_step`` ask for, on every process.
+def read_start(options: RunOptions, cfg: CfgNode, *, images_per_step: int) -> Start:
+    """The start that `load_ckpt`, `resume` and `start_step` of the options ask for, on every process.
 
     A training that torchrun has restarted goes on from its newest checkpoint, if it has written one.
 
@@ -52,16 +52,16 @@ def read_start(args: argparse.Namespace, cfg: CfgNode, *, images_per_step: int) 
         UserError: the checkpoint is missing or unreadable, there is none to resume from, a new run would write among
             the checkpoints of another, or a restart couldn't find its own.
     """
-    return from_main(lambda: _read_start(args, cfg, images_per_step))
+    return from_main(lambda: _read_start(options, cfg, images_per_step))
 
 
-def _read_start(args: argparse.Namespace, cfg: CfgNode, images_per_step: int) -> Start:
-    step, images = args.start_step, args.start_step * images_per_step
-    is_resumed = _is_resumed(args)
-    if args.load_ckpt is not None and not (is_resumed and restart_count()):
-        source, checkpoint = args.load_ckpt, load_checkpoint(args.load_ckpt)
+def _read_start(options: RunOptions, cfg: CfgNode, images_per_step: int) -> Start:
+    step, images = options.start_step, options.start_step * images_per_step
+    is_resumed = _is_resumed(options)
+    if options.load_ckpt is not None and not (is_resumed and restart_count()):
+        source, checkpoint = options.load_ckpt, load_checkpoint(options.load_ckpt)
     elif is_resumed:
-        source, checkpoint = load_newest(args.output_dir or newest_run(Path(cfg.OUTPUT_DIR) / Path(args.cfg_file).stem))
+        source, checkpoint = load_newest(options.output_dir or newest_run(Path(cfg.OUTPUT_DIR) / options.name))
     else:
         return Start(step=step, images=images)
     if is_resumed:
@@ -78,25 +78,25 @@ def _read_start(args: argparse.Namespace, cfg: CfgNode, images_per_step: int) ->
     return Start(step=step, images=images, source=source, checkpoint=checkpoint, is_resumed=is_resumed)
 
 
-def _is_resumed(args: argparse.Namespace) -> bool:
+def _is_resumed(options: RunOptions) -> bool:
     """Whether a run goes on."""
-    if args.output_dir is None:
-        if args.resume == "auto" or (max_restarts() and not args.no_save):
+    if options.output_dir is None:
+        if options.resume == "auto" or (max_restarts() and options.saves_checkpoints):
             raise UserError(
                 "--resume auto and torchrun --max-restarts need --output_dir DIR, where the checkpoints are"
             )
-        return args.resume == "yes"
-    has_checkpoints = bool(checkpoints_in(args.output_dir / "ckpt"))
-    if args.resume == "auto":
+        return options.resume == "yes"
+    has_checkpoints = bool(checkpoints_in(options.output_dir / "ckpt"))
+    if options.resume == "auto":
         return has_checkpoints
-    if max_restarts() and num_machines() > 1 and not args.no_save:
+    if max_restarts() and num_machines() > 1 and options.saves_checkpoints:
         raise UserError("torchrun --max-restarts on several machines needs --resume auto")
-    if args.resume or not has_checkpoints or args.no_save:
-        return args.resume == "yes"
+    if options.resume == "yes" or not has_checkpoints or not options.saves_checkpoints:
+        return options.resume == "yes"
     if restart_count():
         return True
     raise UserError(
-        f"{args.output_dir} holds checkpoints of an earlier run; give --resume to go on from them, or another "
+        f"{options.output_dir} holds checkpoints of an earlier run; give --resume to go on from them, or another "
         "--output_dir"
     )
 
@@ -126,7 +126,7 @@ def build_training(cfg: CfgNode, class_names: tuple[str, ...], start: Start) -> 
     )
     if checkpoint is not None and start.is_resumed:
         source = start.source or ""
-        check_classes(checkpoint, class_names, source=source, dataset=", ".join(cfg.TRAIN.DATASETS))
+        check_classes(checkpoint.classes, class_names, source=source, dataset=", ".join(cfg.TRAIN.DATASETS))
         restore_training(checkpoint, state, source=source)
         _LOGGER.info("resumed from %s at step %d", source, start.step)
     return state

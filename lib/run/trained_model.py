@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from fpt.checkpoint.checkpoint import Checkpoint, load_weights
+from fpt.checkpoint.checkpoint import load_checkpoint, load_weights
+from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
+from fpt.modeling.detector import GeneralizedRCNN
+from fpt.run.config import resolve_config
+from fpt.utils.distributed import from_main
 
 
-def build_trained_model(cfg: CfgNode, checkpoint: Checkpoint, *, source: Path) -> nn.Module:
-    """The model of `cfg` with the checkpoint's classes and weights, on cfg.DEVICE, in evaluation mode.
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A model with trained weights.
 
-    The weights are the averaged ones where the checkpoint has them.
+    Attributes:
+        model: on cfg.DEVICE, in evaluation mode.
+        cfg: frozen; DEVICE is that of this computer.
+        class_names: label i + 1 is class_names[i].
+        step: finished steps of its training.
+    """
+
+    model: GeneralizedRCNN
+    cfg: CfgNode
+    class_names: tuple[str, ...]
+    step: int
+
+
+def load_trained_model(path: str | Path, cfg: CfgNode | None = None, *, device: str = "auto") -> TrainedModel:
+    """The model of a checkpoint, with the averaged weights where it has them.
+
+    Args:
+        path: the checkpoint.
+        cfg: the configuration; None = the one that the checkpoint holds, on `device`.
+        device: "auto", "cpu" or "cuda".
 
     Raises:
-        UserError: the checkpoint is of another model than `cfg` describes.
+        UserError: the file is missing or unusable, or the checkpoint is of another model than `cfg` describes.
     """
+    checkpoint = from_main(lambda: load_checkpoint(path))
+    if cfg is None:
+        cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
+        cfg.DEVICE = device
+    cfg = resolve_config(cfg)
     model = build_model(cfg, num_classes=len(checkpoint.classes) + 1)
     checkpoint.use_average()
-    load_weights(model, checkpoint, source=source)
-    return model.to(torch.device(cfg.DEVICE)).eval()
+    load_weights(model, checkpoint, source=path)
+    return TrainedModel(
+        model=model.to(torch.device(cfg.DEVICE)).eval(),
+        cfg=cfg,
+        class_names=tuple(checkpoint.classes),
+        step=checkpoint.step,
+    )

@@ -16,10 +16,10 @@ import torch
 _PACKAGES = ("fpt", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools", "hotcoco")
 
 
-def describe_environment(program: str, arguments: Sequence[str]) -> dict[str, Any]:
+def describe_environment(command: Sequence[str]) -> dict[str, Any]:
     """Versions, git revision and command line as plain values; nothing that names the computer."""
     return {
-        "command": shlex.join([program, *arguments]),
+        "command": shlex.join(command),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: version for name in _PACKAGES if (version := package_version(name)) is not None},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -30,6 +31,27 @@ def setup_logging(*, process: int = 0) -> logging.Logger:
     logger.setLevel(logging.WARNING if process else logging.INFO)
     logger.propagate = False
     return logger
+
+
+@contextlib.contextmanager
+def run_logging() -> Iterator[None]:
+    """Context of a run: `add_log_file` gets all its messages, and its log files are closed at the end.
+
+    Where Python has called the run, and `setup_logging` has not been called, messages go to Python's own handlers too.
+    """
+    logger = logging.getLogger("fpt")
+    before, level = list(logger.handlers), logger.level
+    if level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if not before:
+        logger.addHandler(_Memory())
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in logger.handlers if handler not in before]:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
 
 
 def add_log_file(path: Path) -> None:

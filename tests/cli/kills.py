@@ -20,7 +20,7 @@ from typing import Any
 from fpt.checkpoint import checkpoint
 from fpt.checkpoint.store import checkpoints_in
 from fpt.cli import train
-from fpt.engine import train_loop
+from fpt.engine import train_step
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def _train(run: Path, kill: dict[str, Any] | None, arguments: list[str]) -> None
         timer.daemon = True
         timer.start()
     elif kill is not None:
-        module = train_loop if hasattr(train_loop, kill["at"]) else checkpoint
+        module = train_step if hasattr(train_step, kill["at"]) else checkpoint
         setattr(module, kill["at"], _dying(getattr(module, kill["at"]), kill["call"]))
     status = 1
     try:

@@ -60,7 +60,7 @@ def test_unreadable_images_are_named_and_the_others_done(
     assert main(trained.arguments(*more)) == 1
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a_jpg.png", "a_png.png"}
     captured = capsys.readouterr()
-    assert captured.err.strip() == f"error: not readable: {folder / 'b.jpg'}"
+    assert captured.err.strip() == f"error: no result for {folder / 'b.jpg'}"
     assert "2 of 3 images done" in captured.out
 
 

@@ -16,7 +16,7 @@ import torch
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.checkpoint.store import load_newest
 from fpt.cli import train
-from fpt.engine import train_loop
+from fpt.engine import train_step
 
 STEPS = 6
 OPTIONS = ("--disp_interval", "2", "--iter_size", "2", "--bs", "1", "--set", "SOLVER.MAX_ITER", str(STEPS))
@@ -38,14 +38,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_factory: Callable) -
 
 def after_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
     """Let `action` happen within the update of step `number`."""
-    calls, update = itertools.count(1), train_loop.update_weights
+    calls, update = itertools.count(1), train_step.update_weights
 
     def update_and_act(state: Any) -> None:
         update(state)
         if next(calls) == number:
             action()
 
-    monkeypatch.setattr(train_loop, "update_weights", update_and_act)
+    monkeypatch.setattr(train_step, "update_weights", update_and_act)
 
 
 def assert_equal(a: Any, b: Any, where: str = "") -> None:
@@ -204,7 +204,7 @@ def test_signal_while_a_checkpoint_is_written_lets_it_be_finished(
 def test_failure_leaves_a_checkpoint_of_the_last_finished_step(
     unbroken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, backward = itertools.count(1), train_loop.backward_batch
+    calls, backward = itertools.count(1), train_step.backward
 
     def fail(*args: Any, **more: Any) -> Any:
         if next(calls) == 8:  # the second batch of step 4
@@ -212,7 +212,7 @@ def test_failure_leaves_a_checkpoint_of_the_last_finished_step(
         return backward(*args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_loop, "backward_batch", fail)
+        patch.setattr(train_step, "backward", fail)
         with pytest.raises(MemoryError):
             train.main(arguments(unbroken, tmp_path))
     assert load_newest(tmp_path)[1].step == 3

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fpt.cli.test import default_output_dir, main
+from fpt.cli.test import main
+from fpt.run.evaluate import default_output_dir
 
 
 def test_default_folder_holds_metrics_and_results(trained) -> None:

@@ -130,7 +130,7 @@ def test_full_disk_is_reported_and_the_older_checkpoint_stays(
     assert names_in(tmp_path) == ["model_step15.pth"]
 
 
-def test_emergency_saves_a_sound_state_alone(tmp_path: Path) -> None:
+def test_emergency_saves_a_consistent_state_alone(tmp_path: Path) -> None:
     snapshots = make_snapshots(tmp_path)
     snapshots.save_in_emergency()
     snapshots.state.step, snapshots.state.is_consistent = 3, False

@@ -148,7 +148,7 @@ def test_one_batch_without_finite_loss_leaves_out_the_whole_step() -> None:
     assert model.w.item() == pytest.approx(1.0 - 0.1 * 6.0)  # the step of the three twos
 
 
-def test_many_such_steps_in_a_row_end_the_training_with_sound_weights() -> None:
+def test_many_such_steps_in_a_row_end_the_training_with_the_weights_of_the_last_good_step() -> None:
     model = ToyModel()
     state = make_state(model)
     with pytest.raises(NonFiniteLossError, match=r"3 steps in a row .* the last: loss_a = nan"):
@@ -216,7 +216,7 @@ class BrokenOptimizer(torch.optim.SGD):
         raise MemoryError
 
 
-def test_an_update_that_fails_leaves_no_sound_state() -> None:
+def test_an_update_that_fails_leaves_no_consistent_state() -> None:
     model = ToyModel()
     state = make_state(model, optimizer=BrokenOptimizer(model.parameters(), lr=0.1))
     with pytest.raises(MemoryError):

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from fpt.cli import train
-from fpt.engine import train_loop
+from fpt.engine import train_step
 from fpt.engine.interrupt import StopSignals
 
 
@@ -23,14 +23,14 @@ def main() -> int:
     what, step, *arguments = sys.argv[1:]
     arrived = note_signals()
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        calls, update = itertools.count(1), train_loop.update_weights
+        calls, update = itertools.count(1), train_step.update_weights
 
         def update_and_act(state: Any) -> None:
             update(state)
             if next(calls) == int(step):
                 act(what, arrived)
 
-        train_loop.update_weights = update_and_act
+        train_step.update_weights = update_and_act
     return train.main(arguments)
 
 

@@ -72,7 +72,7 @@ def test_json_holds_no_nan(tmp_path: Path) -> None:
 
 
 def test_environment_names_versions_and_command() -> None:
-    environment = describe_environment("fpt-train", ["--cfg", "a b.yaml"])
+    environment = describe_environment(["fpt-train", "--cfg", "a b.yaml"])
     assert environment["command"] == "fpt-train --cfg 'a b.yaml'"
     assert environment["packages"]["torch"]
     json.dumps(environment)

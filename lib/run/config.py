@@ -1,0 +1,56 @@
+"""A configuration made ready for this computer and for a batch size."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from fpt.core.config import check_cfg
+from fpt.core.config_node import CfgNode
+from fpt.run.devices import count_devices, resolve_device
+from fpt.run.options import RunOptions
+from fpt.solver.build import apply_changes, batch_changes
+from fpt.utils.distributed import local_world_size
+from fpt.utils.errors import UserError
+
+_LOGGER = logging.getLogger("fpt")
+
+
+def resolve_config(cfg: CfgNode) -> CfgNode:
+    """A frozen copy whose DEVICE is that of this computer, with no more loader workers than its share of the cores.
+
+    Raises:
+        UserError: DEVICE is not here; or `cfg` was changed by hand since it was loaded, to what is not legal.
+    """
+    if not cfg.is_frozen:
+        check_cfg(cfg)
+    copy = cfg.clone()
+    copy.DEVICE = resolve_device(cfg.DEVICE)
+    cores = max(1, (os.cpu_count() or 1) // local_world_size())
+    if cfg.DATA_LOADER.NUM_THREADS > cores:
+        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the cores a process", cfg.DATA_LOADER.NUM_THREADS, cores)
+        copy.DATA_LOADER.NUM_THREADS = cores
+    return copy.freeze()
+
+
+def adapt_to_batch(cfg: CfgNode, options: RunOptions) -> CfgNode:
+    """A frozen copy whose rates and steps fit the batch size of `options` on the devices that there are.
+
+    Every change is logged.
+
+    Raises:
+        UserError: the devices cannot share the batch equally.
+    """
+    num_devices = count_devices(cfg)
+    batch_size = options.batch_size or cfg.TRAIN.IMS_PER_BATCH * num_devices
+    if batch_size % num_devices:
+        raise UserError(
+            f"--bs {batch_size} can't be shared equally by {num_devices} devices; give a multiple of {num_devices}, or "
+            "use fewer (CUDA_VISIBLE_DEVICES=0,1 or torchrun --nproc-per-node)"
+        )
+    changes = batch_changes(
+        cfg, batch_size=batch_size, iter_size=options.iter_size, num_devices=num_devices, given=options.keep
+    )
+    for change in changes:
+        _LOGGER.info("adapted %s", change)
+    return apply_changes(cfg, changes)

@@ -1,0 +1,159 @@
+"""Evaluation of a model, or of a checkpoint, on whole data sets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.coco import CocoDataset
+from fpt.engine.resume import check_classes
+from fpt.evaluation.evaluate import evaluate_dataset
+from fpt.parallel.processes import process_group
+from fpt.run.config import resolve_config
+from fpt.run.detect import detect_dataset, open_test_dataset
+from fpt.run.devices import own_devices, parallelize
+from fpt.run.draw_dataset import draw_dataset
+from fpt.run.folder import start_log
+from fpt.run.options import EvaluationOptions
+from fpt.run.trained_model import load_trained_model
+from fpt.structures.detections import Detections
+from fpt.utils.distributed import from_main, is_distributed, is_main, world_size
+from fpt.utils.errors import UserError
+from fpt.utils.logging import run_logging
+from fpt.utils.seeding import seed_everything
+
+_LOGGER = logging.getLogger("fpt")
+
+
+def evaluate(
+    cfg: CfgNode, model: nn.Module, dataset: str | CocoDataset, options: EvaluationOptions | None = None
+) -> dict[str, Any]:
+    """COCO's metrics of a model on a data set; under torchrun each process takes its part of the images.
+
+    Args:
+        cfg: the configuration that the model was built with.
+        model: as ``build_model`` or ``train`` gives it; comes back in the mode that it was in, on cfg.DEVICE.
+        dataset: name of a data set, or one that was opened by `open_test_dataset`.
+        options: where the results go, which images; None = the defaults.
+
+    Returns:
+        {"bbox": {"AP": ..., ...}, "segm": {...}}, fractions of 1; "segm" where model and data set have masks.
+
+    Raises:
+        UserError: the data set is unknown or does not fit, an image cannot be read, or the results cannot be written.
+    """
+    options = options or EvaluationOptions()
+    with process_group(), run_logging():
+        cfg = resolve_config(cfg)
+        model.to(torch.device(cfg.DEVICE))
+        opened = open_test_dataset(cfg, dataset) if isinstance(dataset, str) else dataset
+        detections = detect_dataset(cfg, model, opened, index_range=options.index_range)
+        metrics = evaluate_detections(cfg, opened, detections, options.output_dir)
+        if options.draws and options.output_dir is not None and is_main():
+            draw_dataset(opened, detections, options.output_dir / "vis", score_threshold=cfg.VIS_TH)
+        return metrics
+
+
+def evaluate_checkpoint(
+    cfg: CfgNode, checkpoint: Path, options: EvaluationOptions | None = None
+) -> dict[str, dict[str, Any]]:
+    """Evaluate a checkpoint on every data set of TEST.DATASETS; returns the metrics by its name.
+
+    Each data set's results go into a folder of its own where there are several.
+
+    Args:
+        cfg: the configuration that the checkpoint was trained with.
+        checkpoint: its file.
+        options: `output_dir` None means ``test/`` in the checkpoint's run folder.
+
+    Raises:
+        UserError: no data set is named, the checkpoint or a data set does not fit, or the results cannot be written.
+    """
+    options = options or EvaluationOptions()
+    with process_group(), run_logging():
+        cfg = resolve_config(cfg)
+        if not cfg.TEST.DATASETS:
+            raise UserError("no data set to evaluate on: give --dataset NAME, or set TEST.DATASETS in the yaml file")
+        seed_everything(cfg.RNG_SEED)
+        datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
+        trained = load_trained_model(checkpoint, cfg)
+        for dataset in datasets:
+            check_classes(trained.class_names, dataset.class_names, source=checkpoint, dataset=dataset.name)
+        output_dir = options.output_dir or default_output_dir(checkpoint)
+        from_main(lambda: start_log(output_dir, command=options.command))
+        _LOGGER.info("evaluating on %s", _describe_devices(cfg, uses_all=options.uses_all_gpus))
+        model: nn.Module = trained.model
+        if options.uses_all_gpus and not is_distributed():
+            model = parallelize(model, cfg).eval()
+        _LOGGER.info("checkpoint %s: %d steps", checkpoint, trained.step)
+        metrics = {}
+        for dataset in datasets:
+            folder = output_dir / dataset.name if len(datasets) > 1 else output_dir
+            own = EvaluationOptions(output_dir=folder, index_range=options.index_range, draws=options.draws or cfg.VIS)
+            metrics[dataset.name] = evaluate(cfg, model, dataset, own)
+            _LOGGER.info("results: %s", folder)
+        return metrics
+
+
+def default_output_dir(checkpoint: Path) -> Path:
+    """``test`` in the run folder of ``<run>/ckpt/<file>``, else beside the file."""
+    folder = checkpoint.parent
+    return (folder.parent if folder.name == "ckpt" else folder) / "test"
+
+
+@dataclass
+class EvaluatedPart:
+    """Ground truth of some images of a data set.
+
+    Attributes:
+        ann_file: annotation file in COCO's format.
+        category_ids: ids in it; label i + 1 is category_ids[i].
+        image_ids: images that were run, and that count.
+        has_masks: whether the file has masks.
+    """
+
+    ann_file: Path
+    category_ids: Sequence[int]
+    image_ids: Sequence[int]
+    has_masks: bool
+
+
+def evaluate_detections(
+    cfg: CfgNode, dataset: CocoDataset, detections: Sequence[Detections], output_dir: Path | None
+) -> dict[str, Any]:
+    """Metrics of the images in `detections`; result files and metrics.json go into `output_dir`, if there is one.
+
+    The main process evaluates what it has; every process returns the metrics.
+
+    Raises:
+        UserError: (on all processes) a file cannot be written.
+    """
+    part = EvaluatedPart(
+        dataset.ann_file, dataset.category_ids, [image.image_id for image in detections], dataset.has_masks
+    )
+    return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
+
+
+def _evaluate_or_explain(
+    cfg: CfgNode, part: EvaluatedPart, detections: Sequence[Detections], output_dir: Path | None
+) -> dict[str, Any]:
+    try:
+        return evaluate_dataset(part, detections, output_dir, backend=cfg.TEST.EVALUATOR)
+    except OSError as error:
+        raise UserError(f"the results cannot be written into {output_dir}: {error}") from error
+
+
+def _describe_devices(cfg: CfgNode, *, uses_all: bool) -> str:
+    if is_distributed():
+        return f"{cfg.DEVICE}, {world_size()} processes with a part of the images each"
+    devices = own_devices(cfg)
+    used = ", ".join(str(device) for device in (devices if uses_all else devices[:1]))
+    rest = len(devices) - 1
+    return used if uses_all or not rest else f"{used}; {rest} more GPUs are visible (--multi-gpu-testing or torchrun)"

@@ -1,0 +1,236 @@
+"""Detection in single images with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.build import build_transform
+from fpt.dataloaders.collate import Batch
+from fpt.dataloaders.image_io import read_image
+from fpt.dataloaders.transforms import resize_image
+from fpt.engine.inference import detect_batch
+from fpt.evaluation.coco import to_coco_results
+from fpt.run.trained_model import load_trained_model
+from fpt.solver.build import amp_dtype
+from fpt.structures.detections import Detections
+from fpt.structures.paste import decode_mask
+from fpt.utils.errors import UserError
+from fpt.utils.files import write_json
+from fpt.visualization.draw import detections_to_json, draw_detections
+from fpt.visualization.image_output import save_image
+
+ImageLike = str | Path | np.ndarray | Image.Image | Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What was found in one image, best first, in the pixels of the image.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB.
+        detections: boxes, labels, scores and encoded masks.
+        known_classes: class names of the model; label i + 1 is known_classes[i].
+        source: file of the image, None where it came from memory.
+    """
+
+    image: np.ndarray
+    detections: Detections
+    known_classes: tuple[str, ...]
+    source: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """float32 [D, 4]: x1, y1, x2, y2; a pixel covers [x, x + 1)."""
+        return self.detections.boxes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [D], from 1."""
+        return self.detections.labels
+
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each detection's class."""
+        return [self.known_classes[label - 1] for label in self.labels.tolist()]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """float32 [D], 0 to 1."""
+        return self.detections.scores
+
+    @property
+    def masks(self) -> np.ndarray | None:
+        """bool [D, H, W], decoded at each call; None for a model without mask head."""
+        rles = self.detections.rles
+        if rles is None:
+            return None
+        masks = np.zeros((len(rles), *self.image.shape[:2]), dtype=bool)
+        for index, rle in enumerate(rles):
+            masks[index] = decode_mask(rle)
+        return masks
+
+    def draw(self, **style: Any) -> np.ndarray:
+        """The image with its detections: uint8 [H', W', 3] RGB; small images are enlarged.
+
+        Args:
+            style: keyword arguments of ``fpt.visualization.draw.draw_detections``.
+        """
+        return draw_detections(self.image, self.detections, self.known_classes, score_threshold=0.0, **style)
+
+    def save(self, path: str | Path) -> None:
+        """Write the drawing (png, jpg, pdf), or boxes, classes, scores and encoded masks (json), as the suffix says.
+
+        Raises:
+            UserError: another suffix, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".json":
+            write_json(path, self.to_json())
+        else:
+            save_image(path, self.draw())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: file, size, and for each detection class, label, score, box_xyxy and, of masks, mask_rle."""
+        return {
+            "file": None if self.source is None else str(self.source),
+            **detections_to_json(self.detections, self.known_classes),
+        }
+
+    def to_coco(
+        self, *, image_id: int | None = None, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """COCO's results format: image_id, category_id, bbox (x, y, width, height), score, segmentation (RLE).
+
+        Args:
+            image_id: id of the image; None = its number in the list that was predicted.
+            category_ids: id of each class; None = 1, 2, ... in the order of the classes.
+        """
+        ids = range(1, len(self.known_classes) + 1) if category_ids is None else category_ids
+        results = to_coco_results([self.detections], list(ids))
+        return results if image_id is None else [{**item, "image_id": image_id} for item in results]
+
+
+class Predictor:
+    """A trained model that takes images as they come and gives detections in their pixels.
+
+        predictor = fpt.Predictor("model_best.pth")
+        result = predictor("photo.jpg")
+
+    Args:
+        checkpoint: file of a checkpoint; configuration, class names and pixel format come from it.
+        cfg: another configuration for the same model, such as one with a larger TEST.SCALE; None = the checkpoint's.
+        device: "auto", "cpu" or "cuda"; not used with `cfg`, which has its own.
+        score_threshold: detections with a lower score are left out; None = VIS_TH of the configuration. The model
+            itself drops those below TEST.SCORE_THRESH.
+
+    Attributes:
+        cfg: the configuration, frozen.
+        class_names: of the model; label i + 1 is class_names[i].
+        score_threshold: as above, 0 to 1.
+
+    Raises:
+        UserError: the checkpoint is missing or unusable, or does not fit `cfg`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        cfg: CfgNode | None = None,
+        device: str = "auto",
+        score_threshold: float | None = None,
+    ) -> None:
+        trained = load_trained_model(checkpoint, cfg, device=device)
+        self.cfg, self.class_names = trained.cfg, trained.class_names
+        self.score_threshold = self.cfg.VIS_TH if score_threshold is None else score_threshold
+        self._model = trained.model
+        self._transform = build_transform(self.cfg, is_train=False)
+
+    @overload
+    def __call__(self, images: ImageLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: list[ImageLike] | tuple[ImageLike, ...]) -> list[Prediction]: ...
+
+    def __call__(self, images: ImageLike | list[ImageLike] | tuple[ImageLike, ...]) -> Prediction | list[Prediction]:
+        """The detections of an image, or of each image of a list.
+
+        Args:
+            images: path of a file; uint8 [H, W, 3] RGB or [H, W] grey array; PIL image; tensor [3, H, W] RGB, uint8 or
+                float in 0..255; or a list or tuple of these.
+
+        Raises:
+            UserError: a file cannot be read, or a value is none of these.
+        """
+        if isinstance(images, (list, tuple)):
+            return [self._predict(image, image_id) for image_id, image in enumerate(images)]
+        return self._predict(images, 0)
+
+    def _predict(self, image: Any, image_id: int) -> Prediction:
+        pixels = to_pixels(image)
+        size_hw = (pixels.shape[0], pixels.shape[1])
+        input_hw, _ = self._transform.draw(size_hw, None)
+        tensor = torch.from_numpy(resize_image(pixels, input_hw)).permute(2, 0, 1)
+        batch = Batch([tensor], None, [image_id], [size_hw], [min(input_hw) / min(size_hw)])
+        (detections,) = detect_batch(
+            self._model,
+            batch,
+            device=torch.device(self.cfg.DEVICE),
+            amp_dtype=amp_dtype(self.cfg),
+            mask_threshold=self.cfg.MRCNN.THRESH_BINARIZE,
+        )
+        return Prediction(
+            image=pixels,
+            detections=detections.above(self.score_threshold),
+            known_classes=self.class_names,
+            source=Path(image) if isinstance(image, (str, Path)) else None,
+        )
+
+
+def to_pixels(image: Any) -> np.ndarray:
+    """An image of any of the kinds that a Predictor takes as uint8 [H, W, 3] RGB, contiguous.
+
+    Raises:
+        UserError: the file cannot be read, or kind, type, shape or range are others.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return np.ascontiguousarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+    if isinstance(image, Tensor):
+        return _from_tensor(image)
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"an image is a path, an array, a PIL image or a tensor, but this is a {type(image).__name__}")
+    if image.dtype != np.uint8 or 0 in image.shape or (image.ndim != 2 and image.shape[2:] != (3,)):
+        raise UserError(
+            f"the array is {image.dtype} {image.shape}; an image is uint8 [H, W, 3] in RGB (cv2.imread gives BGR: "
+            "image[..., ::-1]), or uint8 [H, W] in grey"
+        )
+    return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+
+
+def _from_tensor(image: Tensor) -> np.ndarray:
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        raise UserError(f"the tensor has shape {tuple(image.shape)}; an image is [3, H, W] in RGB")
+    values = image.detach().cpu()
+    if values.dtype != torch.uint8:
+        low, high = float(values.min()), float(values.max())
+        if not (0 <= low and 1 < high <= 255):
+            raise UserError(
+                f"the tensor is {values.dtype} with values from {low:g} to {high:g}; an image is uint8, or float in "
+                "0..255: multiply values in 0..1 by 255"
+            )
+        values = values.round().to(torch.uint8)
+    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
