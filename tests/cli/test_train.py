@@ -41,7 +41,7 @@ def test_run_folder_says_what_it_holds(trained) -> None:
     names = {path.name for path in run.iterdir()} - {"test"}
     assert names == {"ckpt", "config.yaml", "environment.json", "metrics.jsonl", "log.txt"}
     environment = json.loads((run / "environment.json").read_text())
-    assert environment["command"].startswith("fpt-train --cfg")
+    assert environment["command"] == "fpt.train"
     assert yaml.safe_load((run / "config.yaml").read_text())["SOLVER"]["MAX_ITER"] == 2
     assert "run folder" in (run / "log.txt").read_text()
     assert "step 2/2" in (run / "log.txt").read_text()
