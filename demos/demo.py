@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fpt.cli import infer, shapes, test, train
+from fpt.cli.common import run_command
+from fpt.core.config import load_cfg
+from fpt.core.config_node import CfgNode
+from fpt.run.evaluate import evaluate_checkpoint
+from fpt.run.options import EvaluationOptions, RunOptions
+from fpt.run.predict_files import predict_files
+from fpt.run.predictor import Predictor
+from fpt.run.train import TrainResult, train
+from fpt.synthetic.shapes import generate_shapes
 from fpt.utils.timer import format_duration
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "demo" / "shapes_fpt_R-18.yaml"
 NUM_IMAGES = 12
+PARTS = ("Data", "Training", "Evaluation", "Images")
+NAMES = {"bbox": "box AP", "segm": "mask AP"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,67 +42,69 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; returns the exit status of the first part that fails, else 0."""
+    """Run the demo; returns the exit status: 0, that of a training that a signal has stopped, 1 or 2 after an error."""
     args = build_parser().parse_args(argv)
-    output_dir, data_dir = args.output_dir, args.data_dir
-    common = ["--cfg", str(CONFIG), "--set", "DATA_DIR", str(data_dir), *args.set_cfgs]
-    numbers = ["--num_train", str(args.num_train), "--num_val", str(args.num_val)]
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    parts: list[tuple[str, Callable[[], int]]] = [
-        ("Data", lambda: shapes.main(["--output_dir", str(data_dir / "shapes"), *numbers])),
-        ("Training", lambda: train.main([*common, "--output_dir", str(output_dir), *_resume(output_dir)])),
-        ("Evaluation", lambda: test.main([*common, "--output_dir", str(output_dir), *_weights(output_dir)])),
-        ("Images", lambda: infer.main([*common, *_weights(output_dir), *_infer_arguments(output_dir, data_dir)])),
-    ]
-    for number, (name, part) in enumerate(parts, start=1):
-        print(f"\n== {number}/{len(parts)} {name}", flush=True)
-        status = part()
-        if status:
-            print(f"{name} ended with status {status}", file=sys.stderr)
-            return status
-    _report(output_dir, data_dir, time.perf_counter() - start)
+    output_dir, shapes = args.output_dir, args.data_dir / "shapes"
+    _announce("Data")
+    is_new = generate_shapes(shapes, num_train=args.num_train, num_val=args.num_val)
+    print(f"{'wrote' if is_new else 'found'} {args.num_train} training and {args.num_val} validation images: {shapes}")
+    cfg = load_cfg(CONFIG, ["DATA_DIR", str(args.data_dir), *args.set_cfgs])
+    _announce("Training")
+    result = _train(cfg, output_dir)
+    if result.exit_status:
+        return result.exit_status
+    checkpoint = result.checkpoint
+    assert checkpoint is not None
+    _announce("Evaluation")
+    (metrics,) = evaluate_checkpoint(cfg, checkpoint, EvaluationOptions(output_dir=output_dir)).values()
+    _announce("Images")
+    images = sorted((shapes / "images" / "val").iterdir())[:NUM_IMAGES]
+    predict_files(Predictor(checkpoint, cfg=cfg, score_threshold=0.5), images, output_dir / "images")
+    _report(output_dir, shapes, checkpoint, metrics, time.perf_counter() - start)
     return 0
 
 
-def _resume(output_dir: Path) -> list[str]:
-    """What makes an earlier demo in the folder go on."""
-    if not any((output_dir / "ckpt").glob("model_*.pth")):
-        return []
-    print(f"going on with the demo in {output_dir}; remove this folder to start afresh")
-    return ["--resume"]
+def _train(cfg: CfgNode, output_dir: Path) -> TrainResult:
+    """Train, or go on with an earlier demo in the folder."""
+    has_checkpoint = any((output_dir / "ckpt").glob("model_*.pth"))
+    if has_checkpoint:
+        print(f"going on with the demo in {output_dir}; remove this folder to start afresh")
+    resume = "yes" if has_checkpoint else "no"
+    return train(cfg, RunOptions(output_dir=output_dir, resume=resume, command=("demos/demo.py",)))
 
 
-def _weights(output_dir: Path) -> list[str]:
-    return ["--load_ckpt", str(_checkpoint(output_dir))]
+def _announce(part: str) -> None:
+    print(f"\n== {PARTS.index(part) + 1}/{len(PARTS)} {part}", flush=True)
 
 
-def _checkpoint(output_dir: Path) -> Path:
-    """The checkpoint that was written last."""
-    return max((output_dir / "ckpt").glob("model_step*.pth"), key=lambda path: path.stat().st_mtime)
-
-
-def _infer_arguments(output_dir: Path, data_dir: Path) -> list[str]:
-    paths = sorted((data_dir / "shapes" / "images" / "val").iterdir())[:NUM_IMAGES]
-    images = [str(path) for path in paths]
-    return ["--images", *images, "--output_dir", str(output_dir / "images"), "--thresh", "0.5"]
-
-
-def _report(output_dir: Path, data_dir: Path, seconds: float) -> None:
-    metrics = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
-    average_precision = {kind: metrics[kind]["AP"] for kind in ("bbox", "segm") if kind in metrics}
-    names = {"bbox": "box AP", "segm": "mask AP"}
-    checkpoint = _checkpoint(output_dir)
+def _report(output_dir: Path, shapes: Path, checkpoint: Path, metrics: dict[str, Any], seconds: float) -> None:
+    values = [f"{NAMES[kind]} {metrics[kind]['AP']:.3f}" for kind in NAMES if kind in metrics]
+    python, tools = _shown(Path(sys.executable)), _shown(ROOT / "tools")
+    config = output_dir / "config.yaml"
     print(f"\n== Done in {format_duration(seconds)}")
-    print(", ".join(f"{names[kind]} {value:.3f}" for kind, value in average_precision.items()))
-    print(f"images     {output_dir / 'images'}")
+    print(", ".join(values))
+    print(f"images       {output_dir / 'images'}")
     print(f"metrics      {output_dir / 'metrics.json'}")
     print(f"checkpoint   {checkpoint}")
-    print(f"data set     {data_dir / 'shapes'}")
+    print(f"data set     {shapes}")
     print(f"log, curve   {output_dir / 'log.txt'}, {output_dir / 'metrics.jsonl'}")
-    print("next:")
-    print("  your own images: write a yaml file as in configs/examples, then tools/train_net_step.py --cfg <yaml>")
-    print(f"  look at others:    tools/infer_simple.py --cfg {CONFIG} --load_ckpt {checkpoint} --image_dir <folder>")
-    print("  every option:      docs/config.md, and --help of each tool")
+    print("next, ready to be pasted:")
+    print(f"  {python} {tools}/infer_simple.py --cfg {config} --load_ckpt {checkpoint} --image_dir {shapes}/images/val")
+    print(f"  {python} {tools}/test_net.py --cfg {config} --load_ckpt {checkpoint}")
+    print(f"  {python} {tools}/train_net_step.py --help")
+    print("your own images: write a yaml file like those in configs/examples, and train with --cfg <yaml file>")
+    print("every option: docs/config.md; from Python: docs/python.md")
+
+
+def _shown(path: Path) -> str:
+    """The path from the working folder where it lies below it, as a person would type it."""
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
 
 
 if __name__ == "__main__":
