@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from fpt.core.check import check_cfg
@@ -21,6 +22,9 @@ __all__ = [
     "resolve_weights_path",
     "with_absolute_paths",
 ]
+
+_LOGGER = logging.getLogger("fpt")
+_DEFAULT_DATA_DIR = Path("data")
 
 
 def get_cfg() -> CfgNode:
@@ -66,27 +70,29 @@ def resolve_data_path(cfg: CfgNode, path: str) -> Path:
     """The existing file or folder that a path of a data set means.
 
     Args:
-        cfg: the configuration; a relative path counts from DATA_DIR, then from the folder of the yaml file.
-        path: as the configuration writes it.
+        cfg: the configuration; a relative path counts from DATA_DIR where it is set, then from the folder of the yaml
+            file, and without DATA_DIR from ``data`` in the working folder last. So what a yaml file means does not
+            depend on the folder that a command is started from, as long as the data lie beside it.
+        path: as the configuration writes it. Where two places hold it, the one that is taken is logged.
 
     Raises:
         UserError: it is in none of these places; the message lists them.
     """
-    return _find(path, [Path(cfg.DATA_DIR).expanduser(), cfg.cfg_dir], "set DATA_DIR to the folder that holds it")
+    return _find(path, _data_folders(cfg), "set DATA_DIR to the folder that holds it")
 
 
 def resolve_weights_path(cfg: CfgNode, path: str) -> Path:
     """The existing file that a path of weights means.
 
     Args:
-        cfg: the configuration; a relative path counts from the working folder, DATA_DIR, the yaml file's folder.
-        path: as the configuration writes it.
+        cfg: the configuration; a relative path counts as that of a data set, or from the working folder, as published
+            yaml files write it (``data/pretrained_model/resnet50_caffe.pth``).
+        path: as the configuration writes it. Where two places hold it, the one that is taken is logged.
 
     Raises:
         UserError: it is in none of these places; the message lists them.
     """
-    places = [Path(), Path(cfg.DATA_DIR).expanduser(), cfg.cfg_dir]
-    return _find(path, places, "put it at one of these places")
+    return _find(path, _weights_folders(cfg), "put it at one of these places")
 
 
 def with_absolute_paths(cfg: CfgNode) -> CfgNode:
@@ -97,27 +103,51 @@ def with_absolute_paths(cfg: CfgNode) -> CfgNode:
     copy = cfg.clone()
     for name, entry in cfg.DATASETS.items():
         for key, path in entry.items():
-            copy.DATASETS[name][key] = _absolute(resolve_data_path, cfg, path)
+            copy.DATASETS[name][key] = _absolute(path, _data_folders(cfg))
     weights = cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS
-    copy.RESNETS.IMAGENET_PRETRAINED_WEIGHTS = _absolute(resolve_weights_path, cfg, weights)
-    copy.DATA_DIR = str(Path(cfg.DATA_DIR).expanduser().resolve())
+    copy.RESNETS.IMAGENET_PRETRAINED_WEIGHTS = _absolute(weights, _weights_folders(cfg))
+    copy.DATA_DIR = str(Path(cfg.DATA_DIR or _DEFAULT_DATA_DIR).expanduser().resolve())
     return copy.freeze()
 
 
-def _absolute(resolve: Callable[[CfgNode, str], Path], cfg: CfgNode, path: str) -> str:
-    try:
-        return str(resolve(cfg, path).resolve()) if path else path
-    except UserError:
-        return path
+def _data_folders(cfg: CfgNode) -> list[Path]:
+    """Where relative data paths are looked for, in this order."""
+    beside = [] if cfg.cfg_dir is None else [cfg.cfg_dir]
+    return [Path(cfg.DATA_DIR).expanduser(), *beside] if cfg.DATA_DIR else [*beside, _DEFAULT_DATA_DIR]
 
 
-def _find(path: str, folders: Sequence[Path | None], advice: str) -> Path:
+def _weights_folders(cfg: CfgNode) -> list[Path]:
+    folders = _data_folders(cfg)
+    return [*folders[:-1], Path(), folders[-1]] if folders[-1] == _DEFAULT_DATA_DIR else [*folders, Path()]
+
+
+def _absolute(path: str, folders: Sequence[Path]) -> str:
+    found = _existing(_candidates(path, folders)) if path else []
+    return str(found[0].resolve()) if found else path
+
+
+def _candidates(path: str, folders: Sequence[Path]) -> list[Path]:
     expanded = Path(path).expanduser()
-    tried = [expanded] if expanded.is_absolute() else [folder / expanded for folder in folders if folder is not None]
-    for candidate in tried:
+    return [expanded] if expanded.is_absolute() else [folder / expanded for folder in folders]
+
+
+def _existing(candidates: Sequence[Path]) -> list[Path]:
+    """Those that exist, each file or folder once, under the first of its names."""
+    by_place: dict[Path, Path] = {}
+    for candidate in candidates:
         if candidate.exists():
-            return candidate
-    raise UserError(f"{path!r} does not exist; looked at {' and '.join(str(item) for item in tried)}; {advice}")
+            by_place.setdefault(candidate.resolve(), candidate)
+    return list(by_place.values())
+
+
+def _find(path: str, folders: Sequence[Path], advice: str) -> Path:
+    candidates = _candidates(path, folders)
+    found = _existing(candidates)
+    if len(found) > 1:
+        _LOGGER.warning("%s: %s is used; not %s", path, found[0], ", ".join(str(other) for other in found[1:]))
+    if found:
+        return found[0]
+    raise UserError(f"{path!r} does not exist; looked at {' and '.join(map(str, candidates))}; {advice}")
 
 
 def _defaults(group: Group) -> dict[str, object]:

@@ -10,7 +10,11 @@ GENERAL: Group = {
     "CHANNELS_LAST": Option(True, "Keep feature maps in channels_last memory format (faster on CPU and CUDA)."),
     "RNG_SEED": Option(3, "Seed of Python, numpy, torch and the loader workers.", low=0),
     "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
-    "DATA_DIR": Option("data", "Folder that relative data paths count from first; the yaml file's folder is second."),
+    "DATA_DIR": Option(
+        "",
+        "Folder that relative data paths count from; '' = the yaml file's folder, and `data` in the working folder for "
+        "what is not there.",
+    ),
     "DATASETS": Option({}, "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, in COCO's json format."),
     "PIXEL_FORMAT": Option("BGR", "Channel order that the backbone was trained with.", choices=("BGR", "RGB")),
     "PIXEL_MEANS": Option(

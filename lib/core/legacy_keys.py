@@ -87,7 +87,7 @@ DROPPED: dict[str, str] = {
     **{key: _CAFFE2 for key in ("USE_NCCL", "MEMONGER", "MEMONGER_SHARE_ACTIVATIONS", "ROOT_GPU_ID", "USE_GPU_NMS")},
     **{key: _UNUSED for key in ("DEDUP_BOXES", "EPS", "MATLAB", "FINAL_MSG", "POOLING_SIZE", "DOWNLOAD_CACHE")},
     "BBOX_XFORM_CLIP": "box deltas are always clipped at log(1000 / 16)",
-    "ROOT_DIR": "relative data paths count from DATA_DIR, then from the yaml file's folder",
+    "ROOT_DIR": "relative data paths count from DATA_DIR or, without it, from the yaml file's folder",
     "POOLING_MODE": "RoI features are pooled as ROI_XFORM_METHOD says",
     "CROP_RESIZE_WITH_MAX_POOL": "RoI features are pooled as ROI_XFORM_METHOD says",
     "CUDA": "DEVICE says where to compute",

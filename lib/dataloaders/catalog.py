@@ -16,7 +16,7 @@ _DECLARE = (
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """Where a data set lies; relative paths count from DATA_DIR.
+    """Where a data set lies; relative paths count from DATA_DIR, the yaml file's folder or ``data``.
 
     Args:
         name: its name.

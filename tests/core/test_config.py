@@ -216,6 +216,29 @@ def test_torchvision_backbone_with_caffe_means_warns(caplog: pytest.LogCaptureFi
     assert not caplog.records
 
 
+def test_data_lie_beside_the_yaml_file_wherever_a_command_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "fpt")
+    own, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    for folder in (own / "shapes", elsewhere / "data" / "shapes", elsewhere / "data" / "other"):
+        folder.mkdir(parents=True)
+    (own / "a.yaml").write_text("")
+    monkeypatch.chdir(elsewhere)
+    cfg = load_cfg(own / "a.yaml")
+    assert resolve_data_path(cfg, "shapes") == own / "shapes"
+    assert f"shapes: {own / 'shapes'} is used; not data/shapes" in caplog.text
+    caplog.clear()
+    assert resolve_data_path(cfg, "other") == Path("data/other")
+    given = load_cfg(own / "a.yaml", ["DATA_DIR", "data"])
+    assert resolve_data_path(given, "other") == Path("data/other")
+    assert not caplog.records
+    assert resolve_data_path(given, "shapes") == Path("data/shapes")
+    assert f"data/shapes is used; not {own / 'shapes'}" in caplog.text
+    with pytest.raises(UserError, match=r"looked at .*own/gone and data/gone; set DATA_DIR"):
+        resolve_data_path(cfg, "gone")
+
+
 def test_data_paths_count_from_data_dir_then_from_the_file(tmp_path: Path) -> None:
     data, configs = tmp_path / "data", tmp_path / "configs"
     for folder, name in ((data, "both"), (configs, "both"), (configs, "near")):
@@ -235,7 +258,7 @@ def test_data_paths_count_from_data_dir_then_from_the_file(tmp_path: Path) -> No
     assert kept.DATASETS.a.to_dict() == {"IMAGE_DIR": str(configs / "near"), "ANN_FILE": "gone.json"}
 
 
-def test_weights_count_from_the_working_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_count_from_the_working_folder_before_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "w.pth").touch()
