@@ -2,7 +2,7 @@
 
 import sys
 
-from fpt.cli.infer import main
+from fpt.cli.entry import infer
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(infer())

@@ -2,7 +2,7 @@
 
 import sys
 
-from fpt.cli.shapes import main
+from fpt.cli.entry import shapes
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(shapes())

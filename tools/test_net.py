@@ -2,7 +2,7 @@
 
 import sys
 
-from fpt.cli.test import main
+from fpt.cli.entry import test
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(test())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from fpt.cli.signals import handling_signals, stop_at_once
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import dataset_names
-from fpt.engine.interrupt import StoppedAtOnce
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.parallel.processes import process_group
 from fpt.utils.distributed import rank
-from fpt.utils.errors import LoaderError, UserError
+from fpt.utils.errors import LoaderError, StoppedAtOnce, UserError
 from fpt.utils.logging import setup_logging
 
 CONFIG_FOLDER = Path("configs")
@@ -93,11 +94,11 @@ def run_command(command: Callable[[], int]) -> int:
     """Run `command` with logging, together with the other processes if there are any; returns the exit status.
 
     An error that the user can mend is printed without a traceback (status 2), so is a diverged training (1), a loader
-    that hung or lost a worker (1) and Ctrl-C (130). Anything else is raised, so that the interpreter prints a traceback
-    and exits with status 1.
+    that hung or lost a worker (1) and a signal (128 + its number). Anything else is raised, so that the interpreter
+    prints a traceback and exits with status 1.
     """
     try:
-        with process_group():
+        with handling_signals(stop_at_once), process_group():
             setup_logging(process=rank())
             return command()
     except UserError as error:
@@ -115,7 +116,7 @@ def run_command(command: Callable[[], int]) -> int:
         )
         return 1
     except StoppedAtOnce as error:
-        print(f"stopped at once by a second signal ({error.number})", file=sys.stderr)
+        print(f"stopped by {signal.Signals(error.number).name}", file=sys.stderr)
         return 128 + error.number
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

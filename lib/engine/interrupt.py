@@ -9,23 +9,12 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from fpt.utils.distributed import max_over_processes
+from fpt.utils.errors import StoppedAtOnce
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 REPEAT_SECONDS = 1.0
 """A signal so soon after the first is the same request: a launcher passes on what every process got already."""
-
-
-class StoppedAtOnce(KeyboardInterrupt):
-    """A second signal: nothing is finished or written any more.
-
-    Args:
-        number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"signal {number}")
-        self.number = number
 
 
 class EvaluationStoppedError(Exception):

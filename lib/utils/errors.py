@@ -1,4 +1,4 @@
-"""Errors that the user can mend."""
+"""Errors that the user can mend, and signals."""
 
 
 class UserError(ValueError):
@@ -13,3 +13,15 @@ class LoaderError(RuntimeError):
 
     The command lines print the message alone and exit with status 1.
     """
+
+
+class StoppedAtOnce(KeyboardInterrupt):
+    """A signal that ends the program where it is: before a training's first step, or a second one later.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number

@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from fpt.engine.interrupt import StoppedAtOnce, StopSignals
+from fpt.engine.interrupt import StopSignals
+from fpt.utils.errors import StoppedAtOnce
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ COMMANDS = {"train_net_step": "train", "test_net": "test", "infer_simple": "infe
 def test_tool_is_thin_and_helps(root: Path, tool: str, command: str) -> None:
     path = root / "tools" / f"{tool}.py"
     text = path.read_text()
-    assert f"from fpt.cli.{command} import main" in text
+    assert f"from fpt.cli.entry import {command}" in text
     assert len(text.splitlines()) < 12
     shown = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=True).stdout
     assert {"--cfg", "--set", "--dataset", "--load_ckpt", "--load_detectron"} <= set(shown.replace(",", " ").split())
