@@ -1,5 +1,4 @@
 # Every target sets up what it needs; the second time it starts at once.
-#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"    without a GPU: much smaller downloads
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -7,7 +6,8 @@ OMP_NUM_THREADS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
+DEVELOPMENT := $(VENV)/.development
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -19,42 +19,38 @@ help:
 	@echo "make test-all  the tests, with those that train for minutes"
 	@echo "make lint      style, types and import rules"
 	@echo "make docs      write docs/config.md from the options"
-	@echo "make install   only set up $(VENV)"
+	@echo "make install   only set up $(VENV), without what development needs"
 	@echo "make clean     remove build files and caches (not $(VENV), not results)"
-	@echo 'variables: PYTHON (now $(PYTHON)), PIP_ARGS (for example --extra-index-url ...)'
+	@echo 'variables: PYTHON (now $(PYTHON)), PIP_ARGS (for example --index-url ...)'
 
-install: $(STAMP)
+install: $(RUNTIME)
 
-$(STAMP): setup.py pyproject.toml requirements.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there; name one: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-		echo "Python 3.10 or newer is needed, but $(PYTHON) is $$($(PYTHON) -V 2>&1); name one: make PYTHON=python3.12"; \
-		exit 1; }
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { \
-		echo "No virtual environment could be made. On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
-	$(BIN)/pip install $(PIP_ARGS) -e '.[dev]'
-	@$(BIN)/pip install $(PIP_ARGS) -e '.[fasteval]' || \
-		echo "hotcoco could not be installed: evaluation uses pycocotools instead (the same numbers, slower)"
+$(RUNTIME): setup.py pyproject.toml requirements.txt
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" PIP_ARGS="$(PIP_ARGS)" tools/setup.sh runtime
 	@touch $@
 
-demo: $(STAMP)
+$(DEVELOPMENT): $(RUNTIME)
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" PIP_ARGS="$(PIP_ARGS)" tools/setup.sh development
+	@touch $@
+
+demo: $(RUNTIME)
 	$(BIN)/python demos/demo.py --output_dir outputs/demo
 
 test: export OMP_NUM_THREADS := $(OMP_NUM_THREADS)
-test: $(STAMP)
+test: $(DEVELOPMENT)
 	$(BIN)/python -m pytest
 
 test-all: export OMP_NUM_THREADS := $(OMP_NUM_THREADS)
-test-all: $(STAMP)
+test-all: $(DEVELOPMENT)
 	$(BIN)/python -m pytest -m "slow or not slow" --timeout 3600
 
-lint: $(STAMP)
+lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP)
+docs: $(RUNTIME)
 	$(BIN)/python -c 'from fpt.core.describe import describe_options; print(describe_options(), end="")' > docs/config.md
 
 clean:
