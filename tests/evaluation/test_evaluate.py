@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ class _Dataset:
     category_ids: tuple[int, ...]
     image_ids: list[int]
     has_masks: bool = True
+
+    def load_annotations(self) -> dict[str, Any]:
+        return json.loads(self.ann_file.read_text())
 
 
 @pytest.fixture(scope="module")
