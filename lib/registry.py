@@ -155,6 +155,6 @@ def names_by_option() -> dict[str, tuple[str, ...]]:
 def _check_name(name: str, kind: str) -> None:
     if "." in name or name.endswith("_fpt"):
         raise UserError(
-            f"a {kind} cannot be called {name!r}: MODEL.CONV_BODY reads what stands before a dot as the neck, and _fpt "
-            "at the end as the transformer"
+            f"{kind}: it cannot be called {name!r}, as MODEL.CONV_BODY reads what stands before a dot as the neck and "
+            "_fpt at the end as the transformer"
         )

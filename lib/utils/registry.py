@@ -44,6 +44,6 @@ def add_part(parts: dict[str, Part], name: str, part: Part, *, kind: str) -> Non
         UserError: another part has this name, or the name is no text.
     """
     if not isinstance(name, str) or not name:
-        raise UserError(f"a {kind} is registered by a name, not by {name!r}")
+        raise UserError(f"{kind}: it is registered by a name, not by {name!r}")
     if parts.setdefault(name, part) != part:
-        raise UserError(f"there is a {kind} {name!r} already, {parts[name]!r}; register yours by another name")
+        raise UserError(f"{kind} {name!r} is there already, {parts[name]!r}; register yours by another name")

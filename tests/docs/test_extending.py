@@ -215,9 +215,9 @@ REGISTER: dict[str, Callable[[str], None]] = {
 @pytest.mark.parametrize("kind", REGISTER)
 def test_a_name_is_taken_once(kind: str) -> None:
     REGISTER[kind]("mine")
-    with pytest.raises(UserError, match=f"there is a {kind} 'mine' already"):
+    with pytest.raises(UserError, match=f"^{kind} 'mine' is there already"):
         REGISTER[kind]("mine")
-    with pytest.raises(UserError, match=f"a {kind} is registered by a name, not by ''"):
+    with pytest.raises(UserError, match=f"^{kind}: it is registered by a name, not by ''"):
         REGISTER[kind]("")
 
 
@@ -230,13 +230,13 @@ def test_the_same_part_may_be_registered_again() -> None:
     head = torch.nn.Identity
     fpt.register_box_head("mine", head)
     fpt.register_box_head("mine", head)
-    with pytest.raises(UserError, match="there is a box head 'mine' already"):
+    with pytest.raises(UserError, match="box head 'mine' is there already"):
         fpt.register_box_head("mine", head, is_adaptive=True)
 
 
 @pytest.mark.parametrize("name", ["mine_fpt", "my.backbone"])
 def test_names_that_mean_something_else(name: str) -> None:
-    with pytest.raises(UserError, match=f"a backbone cannot be called '{name}'"):
+    with pytest.raises(UserError, match=f"backbone: it cannot be called '{name}'"):
         fpt.register_backbone(name, lambda settings: torch.nn.Identity())
-    with pytest.raises(UserError, match=f"a neck cannot be called '{name}'"):
+    with pytest.raises(UserError, match=f"neck: it cannot be called '{name}'"):
         fpt.register_neck(name, lambda settings: torch.nn.Identity())

@@ -14,6 +14,8 @@ from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d
 from fpt.modeling.backbone.build import BACKBONES
 from fpt.modeling.build import build_model, load_pretrained_backbone
+from fpt.modeling.neck.build import NECKS
+from fpt.modeling.settings import NeckSettings
 from fpt.utils.errors import UserError
 
 MOBILENET = "mobilenet_v2-b0353104.pth"
@@ -257,3 +259,29 @@ def test_torchvision_backbone_with_caffe_means_warns(caplog: pytest.LogCaptureFi
     cfg.PIXEL_FORMAT, cfg.PIXEL_STDS = "RGB", (58.0, 57.0, 57.0)
     _meta(cfg)
     assert not caplog.records
+
+
+class _Halved(nn.Module):
+    """A neck that drops the finest map and adds one of twice the coarsest stride."""
+
+    def __init__(self, settings: NeckSettings) -> None:
+        super().__init__()
+        self.strides = (*settings.strides[1:], 2 * settings.strides[-1])
+        self.out_channels = settings.out_channels
+        self.laterals = nn.ModuleList(nn.Conv2d(c, settings.out_channels, 1) for c in settings.in_channels[1:])
+
+    def forward(self, maps, sizes_hw=None, padded_hw=None):
+        outputs = [lateral(x) for lateral, x in zip(self.laterals, list(maps.values())[1:], strict=True)]
+        outputs.append(nn.functional.max_pool2d(outputs[-1], 1, stride=2))
+        return OrderedDict((f"level{i}", x) for i, x in enumerate(outputs))
+
+
+def test_a_neck_says_its_own_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = _plain_cfg(monkeypatch, (4, 8, 16), RPN_MIN_LEVEL=3, RPN_MAX_LEVEL=5, ROI_MIN_LEVEL=3, ROI_MAX_LEVEL=5)
+    monkeypatch.setitem(NECKS, "Halved", _Halved)
+    cfg.MODEL.CONV_BODY = "Halved.plain_fpt"
+    model = build_model(cfg, num_classes=3)
+    assert model.neck.strides == model.rpn.anchor_generator.strides == model.roi_heads.box_pooler.strides == (8, 16, 32)
+    assert not model.neck.has_p6
+    target = {"boxes": torch.tensor([[8.0, 8.0, 90.0, 60.0]]), "labels": torch.tensor([1])}
+    assert all(torch.isfinite(loss) for loss in model([torch.rand(3, 64, 96) * 255], [target]).values())
