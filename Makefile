@@ -51,7 +51,7 @@ lint: $(DEVELOPMENT)
 	$(BIN)/lint-imports
 
 docs: $(RUNTIME)
-	$(BIN)/python -c 'from fpt.core.describe import describe_options; print(describe_options(), end="")' > docs/config.md
+	$(BIN)/python -c 'from fpt.core.describe import describe_options; from fpt.registry import names_by_option; print(describe_options(names_by_option()), end="")' > docs/config.md
 
 clean:
 	rm -rf build dist fpt.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from fpt.core.config import get_cfg, load_cfg
     from fpt.modeling.build import build_model
     from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+    from fpt.registry import (
+        register_backbone,
+        register_box_head,
+        register_dataset_reader,
+        register_evaluator,
+        register_lr_policy,
+        register_mask_head,
+        register_neck,
+        register_optimizer,
+    )
     from fpt.run.evaluate import evaluate
     from fpt.run.options import EvaluationOptions, RunOptions
     from fpt.run.predictor import Prediction, Predictor
@@ -31,6 +41,14 @@ _MODULE_OF = {
     "evaluate": "fpt.run.evaluate",
     "Predictor": "fpt.run.predictor",
     "Prediction": "fpt.run.predictor",
+    "register_backbone": "fpt.registry",
+    "register_box_head": "fpt.registry",
+    "register_dataset_reader": "fpt.registry",
+    "register_evaluator": "fpt.registry",
+    "register_lr_policy": "fpt.registry",
+    "register_mask_head": "fpt.registry",
+    "register_neck": "fpt.registry",
+    "register_optimizer": "fpt.registry",
 }
 """Where each public name is defined."""
 
@@ -46,6 +64,14 @@ __all__ = [
     "evaluate",
     "get_cfg",
     "load_cfg",
+    "register_backbone",
+    "register_box_head",
+    "register_dataset_reader",
+    "register_evaluator",
+    "register_lr_policy",
+    "register_mask_head",
+    "register_neck",
+    "register_optimizer",
     "train",
 ]
 

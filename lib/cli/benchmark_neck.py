@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from fpt.benchmark.parts import count_parts, time_neck
 from fpt.benchmark.workloads import PHASES, WORKLOADS
 from fpt.cli.common import CONFIG_FOLDER, positive_int, run_command
 from fpt.core.config import load_cfg
+from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.build import build_model
 from fpt.modeling.detector import GeneralizedRCNN
+from fpt.modeling.neck.build import NECKS
 from fpt.utils.errors import UserError
 
 SIZES = ("256x320", "512x640", "800x1088")
@@ -155,8 +158,9 @@ def _measure_case(job: dict[str, Any]) -> dict[str, Any]:
 
 def _detector(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time of the neck in the recipe's detector, with and without the transformer; parameters and FLOPs by part."""
-    backbone = load_cfg(args.cfg).MODEL.CONV_BODY.removesuffix("_fpt")
-    models = {name: _build(args, name) for name in (backbone, f"{backbone}_fpt")}
+    parsed = parse_backbone_name(load_cfg(args.cfg).MODEL.CONV_BODY, necks=NECKS)
+    backbone, with_transformer = (str(replace(parsed, has_transformer=value)) for value in (False, True))
+    models = {name: _build(args, name) for name in (backbone, with_transformer)}
     figures: list[dict[str, Any]] = []
     for size in args.sizes:
         image = torch.rand((3, *size), generator=torch.Generator().manual_seed(0)).to(args.device) * 255

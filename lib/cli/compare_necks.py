@@ -8,12 +8,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fpt.cli.common import non_negative_int, run_command
 from fpt.core.config import load_cfg
 from fpt.engine.writers import read_records
+from fpt.modeling.backbone_name import BackboneName, parse_backbone_name
+from fpt.modeling.neck.build import NECKS
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
@@ -57,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     cfg = load_cfg(args.cfg, args.set_cfgs)
-    if not cfg.MODEL.CONV_BODY.endswith("_fpt"):
+    backbone = parse_backbone_name(cfg.MODEL.CONV_BODY, necks=NECKS)
+    if not backbone.has_transformer:
         raise UserError(f"MODEL.CONV_BODY is {cfg.MODEL.CONV_BODY}; it must end with _fpt, which FPN's runs leave out")
     if not cfg.TEST.DATASETS:
         raise UserError(f"{args.cfg} names no TEST.DATASETS to compare on")
@@ -67,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
             folder = args.output_dir / f"{name}-{seed}"
             found = _read(folder, cfg.SOLVER.MAX_ITER)
             if found is None:
-                _train(args, name, seed, folder, backbone=cfg.MODEL.CONV_BODY, last_step=cfg.SOLVER.MAX_ITER)
+                _train(args, name, seed, folder, backbone=backbone, last_step=cfg.SOLVER.MAX_ITER)
                 found = _read(folder, cfg.SOLVER.MAX_ITER)
             if found is None:
                 raise UserError(f"{folder} has no evaluation of step {cfg.SOLVER.MAX_ITER}; see its log.txt")
@@ -79,11 +83,13 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace, name: str, seed: int, folder: Path, *, backbone: str, last_step: int) -> None:
+def _train(
+    args: argparse.Namespace, name: str, seed: int, folder: Path, *, backbone: BackboneName, last_step: int
+) -> None:
     """One run in a process of its own: nothing of it reaches the next one."""
     interactions = VARIANTS[name]
     options = {"RNG_SEED": str(seed), "TRAIN.EVAL_PERIOD": str(last_step)}
-    options["MODEL.CONV_BODY"] = backbone if interactions else backbone.removesuffix("_fpt")
+    options["MODEL.CONV_BODY"] = str(replace(backbone, has_transformer=bool(interactions)))
     if interactions:
         options["MODEL.FPT.INTERACTIONS"] = str(interactions)
     pairs = [text for pair in options.items() for text in pair]

@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--nw", dest="num_workers", type=non_negative_int, help="loader workers (DATA_LOADER.NUM_THREADS)"
     )
     parser.add_argument("--iter_size", type=positive_int, default=1, help="batches in an update: gradients' mean (1)")
-    parser.add_argument("--o", dest="optimizer", choices=OPTIMIZERS, help="optimizer")
+    parser.add_argument("--o", dest="optimizer", choices=tuple(OPTIMIZERS), help="optimizer")
     parser.add_argument(
         "--lr", type=number_between(0, math.inf), help="learning rate as it is used: not scaled with the batch size"
     )

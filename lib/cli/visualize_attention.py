@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
     model, cfg = trained.model, trained.cfg
     transformer = dict(model.neck.named_children()).get("transformer")
     if not isinstance(transformer, FeaturePyramidTransformer):
-        raise UserError(f"MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has no transformer to look at: its name ends with _fpt")
+        raise UserError(f"MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has no transformer to look at: add _fpt")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for path, name in zip(images, output_names(images), strict=True):
         image = read_image(path)

@@ -7,9 +7,9 @@ from typing import Any
 
 from fpt.core.config_node import CfgNode
 from fpt.core.defaults import OPTIONS
-from fpt.core.merge import ENTRY_KEYS, flatten_options
+from fpt.core.merge import PATH_KEYS, flatten_options
 from fpt.core.option import Option
-from fpt.core.relations import RELATIONS, warn_about_normalisation
+from fpt.core.relations import RELATIONS
 from fpt.utils.errors import UserError
 
 _LENGTHS = {"PIXEL_MEANS": 3, "PIXEL_STDS": 3, "MODEL.BBOX_REG_WEIGHTS": 4}
@@ -31,7 +31,6 @@ def check_cfg(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None:
         errors = [message for relation in RELATIONS for message in relation(cfg)]
     if errors:
         raise UserError("the configuration cannot be used:\n  " + "\n  ".join(errors))
-    warn_about_normalisation(cfg)
 
 
 def _check_options(cfg: CfgNode, sources: Mapping[str, str]) -> Iterator[str]:
@@ -60,6 +59,6 @@ def _problem(value: Any, option: Option, length: int | None) -> str | None:
 
 def _check_datasets(cfg: CfgNode) -> Iterator[str]:
     for name, entry in cfg.DATASETS.items():
-        for key in ENTRY_KEYS:
+        for key in PATH_KEYS:
             if not entry.get(key):
-                yield f"DATASETS.{name}.{key} is missing: a data set is declared with {' and '.join(ENTRY_KEYS)}"
+                yield f"DATASETS.{name}.{key} is missing: a data set is declared with {' and '.join(PATH_KEYS)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from fpt.core.check import check_cfg
 from fpt.core.config_node import CfgNode
 from fpt.core.defaults import OPTIONS
-from fpt.core.merge import flatten_options, merge, parse_yaml, read_pairs, read_yaml
+from fpt.core.merge import PATH_KEYS, flatten_options, merge, parse_yaml, read_pairs, read_yaml
 from fpt.core.option import Group, Option
 from fpt.utils.errors import UserError
 
@@ -102,8 +102,8 @@ def with_absolute_paths(cfg: CfgNode) -> CfgNode:
     """
     copy = cfg.clone()
     for name, entry in cfg.DATASETS.items():
-        for key, path in entry.items():
-            copy.DATASETS[name][key] = _absolute(path, _data_folders(cfg))
+        for key in PATH_KEYS:
+            copy.DATASETS[name][key] = _absolute(entry[key], _data_folders(cfg))
     weights = cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS
     copy.RESNETS.IMAGENET_PRETRAINED_WEIGHTS = _absolute(weights, _weights_folders(cfg))
     copy.DATA_DIR = str(Path(cfg.DATA_DIR or _DEFAULT_DATA_DIR).expanduser().resolve())

@@ -15,7 +15,10 @@ GENERAL: Group = {
         "Folder that relative data paths count from; '' = the yaml file's folder, and `data` in the working folder for "
         "what is not there.",
     ),
-    "DATASETS": Option({}, "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, in COCO's json format."),
+    "DATASETS": Option(
+        {},
+        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ..., FORMAT: ...}}; FORMAT may be left out: coco.",
+    ),
     "PIXEL_FORMAT": Option("BGR", "Channel order that the backbone was trained with.", choices=("BGR", "RGB")),
     "PIXEL_MEANS": Option(
         (102.9801, 115.9465, 122.7717), "Mean of each channel (0..255), in the order of PIXEL_FORMAT.", low=0, high=255
@@ -116,9 +119,9 @@ TEST: Group = {
     "RPN_POST_NMS_TOP_N": Option(1000, "Proposals an image kept after NMS.", low=1),
     "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
     "EVALUATOR": Option(
-        "auto",
-        "COCO evaluator; auto = hotcoco when it is installed, else pycocotools (the same numbers, slower).",
-        choices=("auto", "hotcoco", "pycocotools"),
+        ("auto",),
+        "Evaluators, whose metrics are put together. COCO's numbers: hotcoco, pycocotools (the same, slower) or auto = "
+        "hotcoco when it is installed, else pycocotools.",
     ),
 }
 
@@ -151,7 +154,7 @@ MODEL: Group = {
     ),
     "CONV_BODY": Option(
         "FPN.ResNet50_conv5_body_fpt",
-        "Backbone, neck: [FPN.|BFP.|BPA.]<ResNet18|34|50|101|152>_conv5_body[_fpt] or torchvision.<name>[_fpt].",
+        "Neck, backbone and transformer: [<neck>.]<backbone>[_fpt]; without a neck FPN, with _fpt the transformer.",
     ),
     "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0),
     "FASTER_RCNN": Option(True, "Train and run the box head on the RPN's proposals.", choices=(True,)),
@@ -166,13 +169,12 @@ MODEL: Group = {
 
 
 SOLVER: Group = {
-    "TYPE": Option("SGD", "Optimizer.", choices=("SGD", "Adam", "AdamW")),
+    "TYPE": Option("SGD", "Name of the optimizer."),
     "BASE_LR": Option(0.001, "Learning rate at the original batch size.", low=0),
     "LR_POLICY": Option(
         "steps_with_decay",
         "How the learning rate falls: steps_with_decay (x GAMMA at each of STEPS), step (x GAMMA every STEP_SIZE), "
         "steps_with_lrs (LRS from each of STEPS), cosine and poly (to 0 at MAX_ITER).",
-        choices=("steps_with_decay", "step", "steps_with_lrs", "cosine", "poly"),
     ),
     "GAMMA": Option(0.1, "Factor of each decay.", low=0, high=1),
     "STEP_SIZE": Option(30000, "Steps between decays of the policy `step`.", low=1),
@@ -207,18 +209,7 @@ SOLVER: Group = {
 
 
 FAST_RCNN: Group = {
-    "ROI_BOX_HEAD": Option(
-        "fast_rcnn_heads.roi_2mlp_head",
-        "Box head.",
-        choices=(
-            "fast_rcnn_heads.roi_2mlp_head",
-            "fast_rcnn_heads.roi_2mlp_head_gn",
-            "fast_rcnn_heads.roi_Xconv1fc_head",
-            "fast_rcnn_heads.roi_Xconv1fc_gn_head",
-            "fast_rcnn_heads.roi_2mlp_head_gn_fptnet",
-            "fast_rcnn_heads.roi_Xconv1fc_gn_head_fptnet",
-        ),
-    ),
+    "ROI_BOX_HEAD": Option("fast_rcnn_heads.roi_2mlp_head", "Name of the box head."),
     "MLP_HEAD_DIM": Option(1024, "Channels of the fully connected layers.", low=1),
     "CONV_HEAD_DIM": Option(256, "Channels of the convolutions.", low=1),
     "NUM_STACKED_CONVS": Option(4, "Convolutions in the Xconv heads.", low=1),
@@ -228,17 +219,7 @@ FAST_RCNN: Group = {
 }
 
 MRCNN: Group = {
-    "ROI_MASK_HEAD": Option(
-        "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs",
-        "Mask head.",
-        choices=(
-            "mask_rcnn_heads.mask_rcnn_fcn_head_v1up",
-            "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs",
-            "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn",
-            "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn_adp",
-            "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn_adp_ff",
-        ),
-    ),
+    "ROI_MASK_HEAD": Option("mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs", "Name of the mask head."),
     "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice ROI_XFORM_RESOLUTION.", low=2),
     "ROI_XFORM_METHOD": Option("RoIAlign", "How RoI features are pooled.", choices=("RoIAlign",)),
     "ROI_XFORM_RESOLUTION": Option(14, "Side in cells of the RoI features.", low=1),
@@ -257,13 +238,17 @@ FPN: Group = {
     "DIM": Option(256, "Channels of each level of the pyramid.", low=1),
     "USE_GN": Option(False, "GroupNorm in the pyramid's convolutions."),
     "ZERO_INIT_LATERAL": Option(False, "Start the lateral 1x1 convolutions at zero."),
-    "COARSEST_STRIDE": Option(32, "Images are padded to a multiple of this many pixels.", low=1),
-    "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from.", low=2, high=5),
-    "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=2, high=5),
+    "COARSEST_STRIDE": Option(
+        32,
+        "Images are padded to a multiple of this many pixels, which is one of the backbone's coarsest stride.",
+        low=1,
+    ),
+    "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from; level L has stride 2^L.", low=0),
+    "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=0),
     "ROI_CANONICAL_SCALE": Option(224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1),
-    "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=2, high=5),
-    "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=2, high=6),
-    "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN.", low=2, high=6),
+    "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=0),
+    "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0),
+    "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0),
     "RPN_ANCHOR_START_SIZE": Option(32, "Side in pixels of the anchors on the finest level; doubles a level.", low=1),
     "RPN_ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3),
 }

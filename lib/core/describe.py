@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fpt.core.defaults import OPTIONS
@@ -22,24 +23,31 @@ Detectron.pytorch: everything that switches on Faster R-CNN with a pyramid (`MOD
 """
 
 
-def describe_options() -> str:
-    """Every option in markdown tables, one a group: key, default, meaning, legal values."""
+def describe_options(names: Mapping[str, Sequence[str]]) -> str:
+    """Every option in markdown tables, one a group: key, default, meaning, legal values.
+
+    Args:
+        names: the names that an option may have, by its full key, where they are those of a registry.
+    """
     general: Group = {key: item for key, item in OPTIONS.items() if isinstance(item, Option)}
     groups = {key: item for key, item in OPTIONS.items() if not isinstance(item, Option)}
-    sections = [_table("General", general, "")]
-    sections += [_table(name, group, f"{name}.") for name, group in groups.items()]
+    sections = [_table("General", general, "", names)]
+    sections += [_table(name, group, f"{name}.", names) for name, group in groups.items()]
     return "\n".join([_HEAD, *sections])
 
 
-def _table(title: str, group: Group, prefix: str) -> str:
+def _table(title: str, group: Group, prefix: str, names: Mapping[str, Sequence[str]]) -> str:
     rows = [
-        f"| `{key}` | {_code(option.default)} | {_cell(option.doc)} | {_legal(option)} |"
+        f"| `{key}` | {_code(option.default)} | {_cell(option.doc)} | {_legal(option, names.get(key))} |"
         for key, option in flatten_options(group, prefix)
     ]
     return "\n".join([f"## {title}", "", "| Key | Default | Meaning | Legal |", "|---|---|---|---|", *rows, ""])
 
 
-def _legal(option: Option) -> str:
+def _legal(option: Option, names: Sequence[str] | None) -> str:
+    if names is not None:
+        listed = ", ".join(f"`{name}`" for name in names).replace("|", "\\|")
+        return f"{listed}, or [one of your own](extending.md)"
     if option.choices is not None:
         return ", ".join(_code(choice) for choice in option.choices)
     if option.low is not None and option.high is not None:

@@ -18,8 +18,10 @@ from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
-ENTRY_KEYS = ("IMAGE_DIR", "ANN_FILE")
-"""Keys of a data set's declaration in DATASETS."""
+PATH_KEYS = ("IMAGE_DIR", "ANN_FILE")
+"""Keys that a data set's declaration in DATASETS must have; each is a path."""
+ENTRY_KEYS = (*PATH_KEYS, "FORMAT")
+"""Keys that it may have."""
 
 
 class Assignment(NamedTuple):

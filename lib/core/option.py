@@ -10,7 +10,7 @@ from typing import Any
 class Option:
     """A default value with its meaning and its legal values.
 
-    Args:
+    Attributes:
         default: value that is used unless a yaml file or ``--set`` gives another; its type is the option's type.
         doc: meaning, with units.
         choices: the legal values, or None for any value of the type.

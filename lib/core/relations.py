@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 
 from fpt.core.config_node import CfgNode
-
-_LOGGER = logging.getLogger("fpt")
 
 
 def _mask_resolution(cfg: CfgNode) -> Iterator[str]:
@@ -25,8 +22,6 @@ def _levels(cfg: CfgNode) -> Iterator[str]:
         low, high = fpn[f"{kind}_MIN_LEVEL"], fpn[f"{kind}_MAX_LEVEL"]
         if low > high:
             yield f"FPN.{kind}_MIN_LEVEL is {low}, but must not be above FPN.{kind}_MAX_LEVEL ({high})"
-    if fpn.COARSEST_STRIDE % 32:
-        yield f"FPN.COARSEST_STRIDE is {fpn.COARSEST_STRIDE}, but must be a multiple of 32, the stride of res5"
 
 
 def _anchors(cfg: CfgNode) -> Iterator[str]:
@@ -51,17 +46,9 @@ def _scales(cfg: CfgNode) -> Iterator[str]:
 
 
 def _schedule(cfg: CfgNode) -> Iterator[str]:
-    solver = cfg.SOLVER
-    steps = solver.STEPS
+    steps = cfg.SOLVER.STEPS
     if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
         yield f"SOLVER.STEPS is {steps!r}, but must rise from each to the next"
-    if solver.LR_POLICY == "steps_with_lrs" and len(solver.LRS) != len(steps):
-        yield (
-            f"SOLVER.LRS has {len(solver.LRS)} rates and SOLVER.STEPS has {len(steps)} steps, but steps_with_lrs "
-            "needs one rate for each step"
-        )
-    if solver.LR_POLICY == "steps_with_lrs" and steps[:1] != (0,):
-        yield f"SOLVER.STEPS is {steps!r}, but steps_with_lrs needs a rate from step 0 on: begin with 0"
 
 
 def _transformers(cfg: CfgNode) -> Iterator[str]:
@@ -70,11 +57,6 @@ def _transformers(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.FPT.LOCAL_WINDOW is {fpt.LOCAL_WINDOW}, but a window needs a centre: an odd side, or 0 for none"
     if len(set(fpt.INTERACTIONS)) < len(fpt.INTERACTIONS):
         yield f"MODEL.FPT.INTERACTIONS is {fpt.INTERACTIONS!r}, but each may stand once only"
-    key_dim = fpt.KEY_DIM or cfg.FPN.DIM // 2
-    name = f"MODEL.FPT.KEY_DIM is {fpt.KEY_DIM}" if fpt.KEY_DIM else f"half of FPN.DIM is {key_dim}"
-    for kind, mixtures in (("SELF", fpt.NUM_MIXTURES_SELF), ("GROUNDING", fpt.NUM_MIXTURES_GROUNDING)):
-        if kind.lower() in fpt.INTERACTIONS and cfg.MODEL.CONV_BODY.endswith("_fpt") and key_dim % mixtures:
-            yield f"{name}, but must be a multiple of MODEL.FPT.NUM_MIXTURES_{kind} ({mixtures})"
 
 
 RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
@@ -86,15 +68,3 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _schedule,
     _transformers,
 )
-
-
-def warn_about_normalisation(cfg: CfgNode) -> None:
-    """Log when a torchvision backbone meets the means of the caffe backbones: it trains, but badly."""
-    is_caffe_like = cfg.PIXEL_FORMAT == "BGR" and all(std == 1 for std in cfg.PIXEL_STDS)
-    if "torchvision." in cfg.MODEL.CONV_BODY and is_caffe_like:
-        _LOGGER.warning(
-            "MODEL.CONV_BODY is %s, but the images are prepared as caffe backbones expect them. "
-            "torchvision's weights expect: PIXEL_FORMAT: RGB, PIXEL_MEANS: (123.675, 116.28, 103.53), "
-            "PIXEL_STDS: (58.395, 57.12, 57.375)",
-            cfg.MODEL.CONV_BODY,
-        )

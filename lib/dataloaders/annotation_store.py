@@ -1,4 +1,4 @@
-"""Opens the annotations of a file: from the cache when it fits, else from the json, which then is cached."""
+"""Opens the annotations of a file: from the cache when it fits, else by its reader; what was COCO's json is cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from fpt.dataloaders.annotations import Categories, PackedAnnotations
 from fpt.dataloaders.cache import CacheError, cache_paths, fingerprint, read_cache, write_cache
-from fpt.dataloaders.coco_json import read_coco_json
+from fpt.dataloaders.coco_json import AnnotationReader, load_json, read_packed
 from fpt.dataloaders.report import DatasetReport
 from fpt.utils.errors import UserError
 
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 class AnnotationStore:
     """Packed annotations with their classes and report; pickling one whose arrays are mapped carries no arrays.
 
-    Args:
-        path: the annotation file.
+    Attributes:
+        path: the annotation file, or folder of files.
         packed: the flat arrays.
         categories: the classes.
         report: the faults that were found while packing.
         cache_path: file that the arrays are mapped from; None when they are in memory only.
-        key: fingerprint of the annotation file.
+        key: fingerprint of the annotation file; empty where there is no cache.
     """
 
     path: Path
@@ -55,22 +55,30 @@ class AnnotationStore:
             self.packed = open_annotations(self.path).packed
 
 
-def open_annotations(path: Path) -> AnnotationStore:
-    """Open an annotation file, through its cache.
+def open_annotations(path: Path, read: AnnotationReader = load_json) -> AnnotationStore:
+    """Open annotations, COCO's json through its cache.
 
-    A cache that is absent, stale, damaged or cannot be written is no error.
+    A cache that is absent, stale, damaged or cannot be written is no error. What another reader reads has none: a
+    change of the reader, or of a file in a folder, could go unseen.
+
+    Args:
+        path: the annotation file; for other readers than COCO's a folder, too.
+        read: its reader.
 
     Raises:
         UserError: the annotation file is missing or cannot be used.
     """
+    start = time.perf_counter()
+    if read is not load_json:
+        own = AnnotationStore(path, *read_packed(path, read), None, "")
+        logger.info("annotations of %s: from its reader in %.2f s", path, time.perf_counter() - start)
+        return own
     if not path.is_file():
         raise UserError(f"{path}: there is no such annotation file")
-    start = time.perf_counter()
     key = fingerprint(path)
     store = _open_cache(path, key)
     if store is None:
-        packed, categories, report = read_coco_json(path)
-        store = AnnotationStore(path, packed, categories, report, None, key)
+        store = AnnotationStore(path, *read_packed(path, read), None, key)
         store = _write_cache(store) or store
         origin = "json" if store.cache_path is None else f"json, cached in {store.cache_path}"
     else:

@@ -12,11 +12,13 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import find_dataset
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.loader import ImageLoader
+from fpt.dataloaders.readers import DATASET_READERS
 from fpt.dataloaders.replacement import ReplacingImages, allowed_bad
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
+from fpt.utils.registry import find_part
 
 _DEBUG_IMAGES = 32
 
@@ -39,9 +41,10 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
         with_masks: targets hold masks.
 
     Raises:
-        UserError: unknown name, missing or wrong files.
+        UserError: unknown name or format, missing or wrong files.
     """
     files = find_dataset(name, cfg.DATASETS)
+    read = find_part(DATASET_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
     try:
         ann_file, image_dir = (resolve_data_path(cfg, path) for path in (files.ann_file, files.image_dir))
     except UserError as error:
@@ -50,6 +53,7 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
         name=name,
         ann_file=ann_file,
         image_dir=image_dir,
+        read=read,
         transform=build_transform(cfg, is_train=is_train),
         with_targets=is_train,
         with_masks=with_masks,

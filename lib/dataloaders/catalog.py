@@ -18,15 +18,17 @@ _DECLARE = (
 class DatasetFiles:
     """Where a data set lies; relative paths count from DATA_DIR, the yaml file's folder or ``data``.
 
-    Args:
+    Attributes:
         name: its name.
         image_dir: folder of the images.
-        ann_file: COCO-format annotation file.
+        ann_file: annotation file, or folder of them.
+        format: name of its reader, in DATASET_READERS.
     """
 
     name: str
     image_dir: str
     ann_file: str
+    format: str = "coco"
 
 
 def _coco(name: str, images: str, annotations: str) -> DatasetFiles:
@@ -80,14 +82,14 @@ def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> Datase
             return _BUILT_IN[name]
         raise UserError(_unknown(name, [*declared, *_BUILT_IN]))
     entry = declared[name]
-    keys = ("IMAGE_DIR", "ANN_FILE")
-    if not isinstance(entry, Mapping) or set(entry) != set(keys):
+    keys = {"IMAGE_DIR", "ANN_FILE"}
+    if not isinstance(entry, Mapping) or set(entry) - {"FORMAT"} != keys:
         found = sorted(entry) if isinstance(entry, Mapping) else repr(entry)
-        raise UserError(f"DATASETS.{name} has {found}; it needs exactly the keys {' and '.join(keys)}")
-    for key in keys:
-        if not isinstance(entry[key], str) or not entry[key]:
-            raise UserError(f"DATASETS.{name}.{key} is {entry[key]!r}; it must be a path")
-    return DatasetFiles(name, entry["IMAGE_DIR"], entry["ANN_FILE"])
+        raise UserError(f"DATASETS.{name} has {found}; it needs exactly the keys IMAGE_DIR and ANN_FILE, or FORMAT too")
+    for key, value in entry.items():
+        if not isinstance(value, str) or not value:
+            raise UserError(f"DATASETS.{name}.{key} is {value!r}; it must be a {'name' if key == 'FORMAT' else 'path'}")
+    return DatasetFiles(name, entry["IMAGE_DIR"], entry["ANN_FILE"], entry.get("FORMAT", "coco"))
 
 
 def dataset_names(name: str, declared: Mapping[str, Any] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""A COCO-format data set: images with boxes, labels and box-frame masks."""
+"""A data set in COCO's terms: images with boxes, labels and box-frame masks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from fpt.dataloaders.annotation_store import open_annotations
+from fpt.dataloaders.coco_json import AnnotationReader, load_json
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.report import DatasetReport
 from fpt.dataloaders.transforms import ResizeAndFlip, flip_boxes, resize_image
@@ -46,20 +47,21 @@ class ImageDataset(Dataset[Sample]):
 
 
 class CocoDataset(ImageDataset):
-    """Images of one COCO-format annotation file.
+    """Images of one annotation file.
 
     A key is an index, or (index, seed): the seed alone decides size and mirroring, so that a sample depends on
     neither worker nor order; an index alone gives the first size, unmirrored.
 
     Args:
         name: name that messages and results use.
-        ann_file: annotation file.
+        ann_file: annotation file, in COCO's format unless there is another reader; a folder where the reader takes one.
         image_dir: folder of the images.
         transform: sizes and mirroring.
         with_targets: whether samples hold targets.
         with_masks: whether targets hold masks.
         min_area: objects with a smaller area in original pixels are left out; -1 keeps all.
         limit: number of images that are used, from the first; None = all.
+        read: reader of the annotation file.
 
     Raises:
         UserError: the annotation file or an image is missing or wrong; the message holds the whole report.
@@ -76,6 +78,7 @@ class CocoDataset(ImageDataset):
         with_masks: bool = False,
         min_area: float = -1.0,
         limit: int | None = None,
+        read: AnnotationReader = load_json,
     ) -> None:
         self.name = name
         self.ann_file = Path(ann_file)
@@ -84,7 +87,8 @@ class CocoDataset(ImageDataset):
         self.with_targets = with_targets
         self.with_masks = with_masks
         self.min_area = min_area
-        self._store = open_annotations(self.ann_file)
+        self.read = read
+        self._store = open_annotations(self.ann_file, read)
         self._length = len(self._store.packed) if limit is None else min(limit, len(self._store.packed))
         self.has_masks = bool(self._store.packed.has_mask().any())
         if with_masks and with_targets and not self.has_masks:
@@ -105,6 +109,10 @@ class CocoDataset(ImageDataset):
     def report(self) -> DatasetReport:
         """Faults of the annotation file and its images."""
         return self._store.report
+
+    def load_annotations(self) -> dict[str, Any]:
+        """What the annotation file holds, in COCO's terms, read anew."""
+        return self.read(self.ann_file)
 
     @property
     def class_names(self) -> tuple[str, ...]:

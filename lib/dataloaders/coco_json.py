@@ -1,4 +1,4 @@
-"""Reads a COCO-format annotation file, checks it and packs it into flat arrays."""
+"""Reads annotations in COCO's terms, checks them and packs them into flat arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +24,8 @@ CLIP_TOLERANCE = 1.0
 
 _INT64 = 1 << 63
 
-
-def read_coco_json(path: Path) -> tuple[PackedAnnotations, Categories, DatasetReport]:
-    """Read, check and pack an annotation file.
-
-    Returns:
-        The arrays, the classes, and the report of what was dropped or clipped.
-
-    Raises:
-        UserError: the file is missing, no json, or has faults that would lose labels; all faults are in the message.
-    """
-    report = DatasetReport(source=str(path))
-    with _no_garbage_collection():
-        packed, categories = _read(path, report)
-    if report.has_fatal:
-        raise UserError(f"this data set cannot be used:\n{report.text()}")
-    return packed, categories, report
-
-
-def _read(path: Path, report: DatasetReport) -> tuple[PackedAnnotations, Categories]:
-    content = load_json(path)
-    categories, category_ids = _read_categories(_entries(path, content, "categories", report), report)
-    images = _read_images(_entries(path, content, "images", report), report)
-    annotations = _entries(path, content, "annotations", report, is_optional=True)
-    report.num_images = len(images["ids"])
-    report.num_annotations = len(annotations)
-    packed = _pack(images, annotations, category_ids, report)
-    report.num_empty_images = int((np.diff(packed.object_offsets) == 0).sum())
-    return packed, categories
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Millions of small lists live here, none of them garbage: most of the time would go into looking at them."""
-    is_collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_collecting:
-            gc.enable()
+AnnotationReader = Callable[[Path], dict[str, Any]]
+"""From ANN_FILE to the content of a COCO json file: a dict of the lists images, annotations and categories."""
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -90,6 +52,56 @@ def load_json(path: Path) -> dict[str, Any]:
             "images, annotations and categories (a list is probably a result file)"
         )
     return content
+
+
+def read_packed(path: Path, read: AnnotationReader) -> tuple[PackedAnnotations, Categories, DatasetReport]:
+    """Read, check and pack annotations.
+
+    Args:
+        path: the annotation file, or folder of files.
+        read: its reader.
+
+    Returns:
+        The arrays, the classes, and the report of what was dropped or clipped.
+
+    Raises:
+        UserError: the file is missing, of another format, or has faults that would lose labels; all faults are in the
+            message.
+    """
+    report = DatasetReport(source=str(path))
+    with _no_garbage_collection():
+        packed, categories = _pack_content(path, read(path), report)
+    if report.has_fatal:
+        raise UserError(f"this data set cannot be used:\n{report.text()}")
+    return packed, categories, report
+
+
+def _pack_content(path: Path, content: object, report: DatasetReport) -> tuple[PackedAnnotations, Categories]:
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: its reader gave a {type(content).__name__}; due is a dict of the lists images, annotations and "
+            "categories, as in COCO's json"
+        )
+    categories, category_ids = _read_categories(_entries(path, content, "categories", report), report)
+    images = _read_images(_entries(path, content, "images", report), report)
+    annotations = _entries(path, content, "annotations", report, is_optional=True)
+    report.num_images = len(images["ids"])
+    report.num_annotations = len(annotations)
+    packed = _pack(images, annotations, category_ids, report)
+    report.num_empty_images = int((np.diff(packed.object_offsets) == 0).sum())
+    return packed, categories
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of small lists live here, none of them garbage: most of the time would go into looking at them."""
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_collecting:
+            gc.enable()
 
 
 def _entries(

@@ -73,17 +73,33 @@ def evaluate_coco(
 
 
 def load_ground_truth(ann_file: Path | str) -> dict[str, Any]:
-    """Content of a COCO json file, made fit for the evaluators.
-
-    Annotations of images or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
-    `area` that of the box, a malformed mask is none; without `annotations` nothing is annotated. Annotations are
-    numbered anew from 1: to the evaluators an id of 0 means no object.
+    """Content of a COCO json file, made fit for the evaluators by ``complete_ground_truth``.
 
     Raises:
         UserError: when the file cannot be read.
     """
     try:
         content = json.loads(Path(ann_file).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{ann_file} is no ground truth in COCO's json format: {error!r}") from error
+    return complete_ground_truth(content, source=ann_file)
+
+
+def complete_ground_truth(content: dict[str, Any], *, source: Path | str) -> dict[str, Any]:
+    """What a COCO json file holds, made fit for the evaluators.
+
+    Annotations of images or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
+    `area` that of the box, a malformed mask is none; without `annotations` nothing is annotated. Annotations are
+    numbered anew from 1: to the evaluators an id of 0 means no object.
+
+    Args:
+        content: images, categories and annotations.
+        source: where it is from, for messages.
+
+    Raises:
+        UserError: it lacks a part.
+    """
+    try:
         sizes_hw = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
         category_ids = {category["id"] for category in content["categories"]}
         annotations = [
@@ -91,8 +107,8 @@ def load_ground_truth(ann_file: Path | str) -> dict[str, Any]:
             for number, item in enumerate(content.get("annotations", []), start=1)
             if item["image_id"] in sizes_hw and item["category_id"] in category_ids
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{ann_file} is no ground truth in COCO's json format: {error!r}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{source} is no ground truth in COCO's json format: {error!r}") from error
     return {**content, "annotations": annotations}
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from fpt.evaluation.coco import evaluate_coco, load_ground_truth, to_coco_results, write_metrics, write_results
-from fpt.evaluation.tables import format_per_class, format_summary
+from fpt.evaluation.coco import complete_ground_truth, evaluate_coco, to_coco_results, write_metrics, write_results
+from fpt.evaluation.coco_backends import BACKENDS
+from fpt.evaluation.tables import format_metrics
 from fpt.structures.detections import Detections
 from fpt.utils.errors import UserError
+from fpt.utils.registry import find_part
 
 _logger = logging.getLogger(__name__)
 
@@ -32,36 +35,26 @@ class EvaluatedDataset(Protocol):
     def has_masks(self) -> bool:
         """Whether the file has masks to compare with."""
 
+    @property
+    def load_annotations(self) -> Callable[[], dict[str, Any]]:
+        """Reads what the file holds: a dict of the lists images, annotations and categories, as in COCO's json."""
 
-def evaluate_dataset(
-    dataset: EvaluatedDataset, detections: Sequence[Detections], output_dir: Path | None, *, backend: str = "auto"
-) -> dict[str, Any]:
-    """Write the results, evaluate boxes and (when both sides have them) masks, write the metrics and log the tables.
 
-    Files in `output_dir`: bbox.json, segm.json (COCO's results format) and metrics.json.
+Metrics = dict[str, dict[str, Any]]
+"""Numbers by kind and name, such as {"bbox": {"AP": 0.4}}."""
 
-    Args:
-        dataset: ground truth; all of its `image_ids` count, found or not.
-        detections: one for each image.
-        output_dir: where the files go; None writes none.
-        backend: evaluator: `auto`, `hotcoco` or `pycocotools`.
+Evaluator = Callable[[EvaluatedDataset, Sequence[Detections]], Metrics]
+"""Metrics of the detections of a data set: one for each of its images, found or not."""
 
-    Returns:
-        {"bbox": {"AP": ..., ...}, "segm": {...}}; see ``evaluate_coco``.
 
-    Raises:
-        UserError: when the ground truth cannot be read or its number of classes does not fit the detections.
-    """
-    num_classes = len(dataset.category_ids)
-    highest = max((int(image.labels.max()) for image in detections if len(image)), default=0)
-    if highest > num_classes:
-        raise UserError(f"a detection has label {highest}, but {dataset.ann_file} has {num_classes} classes")
+def evaluate_boxes_and_masks(
+    dataset: EvaluatedDataset, detections: Sequence[Detections], *, backend: str = "auto"
+) -> Metrics:
+    """COCO's numbers of boxes (``bbox``) and, when both sides have them, of masks (``segm``); see ``evaluate_coco``."""
     results = to_coco_results(detections, dataset.category_ids)
-    if output_dir is not None:
-        write_results(output_dir, results)
-    ground_truth = load_ground_truth(dataset.ann_file)
+    ground_truth = complete_ground_truth(dataset.load_annotations(), source=dataset.ann_file)
     has_masks = dataset.has_masks and any(image.rles is not None for image in detections)
-    metrics = {
+    return {
         iou_type: evaluate_coco(
             ground_truth,
             results,
@@ -72,9 +65,65 @@ def evaluate_dataset(
         )
         for iou_type in (("bbox", "segm") if has_masks else ("bbox",))
     }
+
+
+EVALUATORS: dict[str, Evaluator] = {name: partial(evaluate_boxes_and_masks, backend=name) for name in BACKENDS}
+
+
+def find_evaluators(names: Sequence[str]) -> list[Evaluator]:
+    """The evaluators of these names.
+
+    Raises:
+        UserError: one is unknown, or there is none.
+    """
+    if not names:
+        raise UserError(f"TEST.EVALUATOR is empty; legal: one or more of {', '.join(EVALUATORS)}")
+    return [find_part(EVALUATORS, name, option="TEST.EVALUATOR") for name in names]
+
+
+def evaluate_dataset(
+    dataset: EvaluatedDataset,
+    detections: Sequence[Detections],
+    output_dir: Path | None,
+    *,
+    evaluators: Sequence[str] = ("auto",),
+) -> Metrics:
+    """Write the results, evaluate them, write the metrics and log the tables.
+
+    Files in `output_dir`: bbox.json, segm.json (COCO's results format) and metrics.json.
+
+    Args:
+        dataset: ground truth; all of its `image_ids` count, found or not.
+        detections: one for each image.
+        output_dir: where the files go; None writes none.
+        evaluators: names in EVALUATORS; what they return is put together.
+
+    Returns:
+        {"bbox": {"AP": ..., ...}, "segm": {...}, ...}.
+
+    Raises:
+        UserError: an evaluator is unknown, two return one kind of metrics, the ground truth cannot be read, or its
+            number of classes does not fit the detections.
+    """
+    chosen = find_evaluators(evaluators)
+    num_classes = len(dataset.category_ids)
+    highest = max((int(image.labels.max()) for image in detections if len(image)), default=0)
+    if highest > num_classes:
+        raise UserError(f"a detection has label {highest}, but {dataset.ann_file} has {num_classes} classes")
+    if output_dir is not None:
+        write_results(output_dir, to_coco_results(detections, dataset.category_ids))
+    metrics: Metrics = {}
+    for name, evaluate in zip(evaluators, chosen, strict=True):
+        found = evaluate(dataset, detections)
+        if twice := sorted(metrics.keys() & found.keys()):
+            raise UserError(
+                f"TEST.EVALUATOR is {tuple(evaluators)}: {name} returns {', '.join(twice)}, as one before it does; "
+                "leave one of them out"
+            )
+        metrics |= found
     if output_dir is not None:
         write_metrics(output_dir / "metrics.json", metrics)
-    _logger.info("%d detections in %d images", len(results), len(detections))
-    _logger.info("average precision by class:\n%s", format_per_class(metrics))
-    _logger.info("average precision and recall:\n%s", format_summary(metrics))
+    _logger.info("%d detections in %d images", sum(map(len, detections)), len(detections))
+    for title, text in format_metrics(metrics).items():
+        _logger.info("%s:\n%s", title, text)
     return metrics

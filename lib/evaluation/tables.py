@@ -9,6 +9,19 @@ _TITLES = {"bbox": "box", "segm": "mask"}
 _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
 
 
+def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Texts by title: the tables of COCO's kinds of metrics, and a line a number of the others."""
+    coco = {kind: values for kind, values in metrics.items() if {"per_class", *_COLUMNS} <= values.keys()}
+    texts = {}
+    if coco:
+        texts["average precision by class"] = format_per_class(coco)
+        texts["average precision and recall"] = format_summary(coco)
+    for kind, values in metrics.items():
+        if kind not in coco:
+            texts[kind] = format_table([kind, "value"], [[name, str(value)] for name, value in values.items()])
+    return texts
+
+
 def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """One row for boxes and one for masks, in percent; `-` where no ground truth counts."""
     rows = [

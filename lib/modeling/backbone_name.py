@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from fpt.modeling.backbone.resnet import BLOCKS
-from fpt.utils.errors import UserError
-
-PYRAMIDS = ("FPN", "BFP", "BPA")
-
-_PATTERN = re.compile(
-    r"(?:(?P<pyramid>FPN|BFP|BPA)\.)?(?:fpn_)?(?:ResNet(?P<depth>\d+)_conv5_body|torchvision\.(?P<name>\w+?))(?P<fpt>_fpt)?"
-)
+DEFAULT_NECK = "FPN"
+_TRANSFORMER = "_fpt"
 
 
 @dataclass(frozen=True)
 class BackboneName:
     """Parts of the name of a backbone with its neck.
 
-    Args:
-        pyramid: ``FPN`` (top-down path), ``BFP`` (laterals alone) or ``BPA`` (bottom-up path after the top-down one).
-        resnet_depth: of our ResNet, or None for a torchvision model.
-        torchvision_name: as in torchvision.models, or None.
-        has_transformer: the Feature Pyramid Transformer follows.
+    Attributes:
+        neck: name of the neck, such as ``FPN`` (top-down path), ``BFP`` (laterals alone) or ``BPA`` (bottom-up path
+            after the top-down one).
+        backbone: name of the backbone.
+        has_transformer: the Feature Pyramid Transformer follows the neck.
     """
 
-    pyramid: str
-    resnet_depth: int | None
-    torchvision_name: str | None
+    neck: str
+    backbone: str
     has_transformer: bool
 
+    def __str__(self) -> str:
+        return f"{self.neck}.{self.backbone}{_TRANSFORMER if self.has_transformer else ''}"
 
-def parse_backbone_name(name: str) -> BackboneName:
-    """Read ``[FPN.|BFP.|BPA.]ResNet50_conv5_body[_fpt]`` or ``[FPN.|BFP.|BPA.]torchvision.mobilenet_v2[_fpt]``.
 
-    Without a prefix the pyramid is an FPN; Detectron's ``FPN.fpn_ResNet50_conv5_body`` means the same.
+def parse_backbone_name(text: str, *, necks: Collection[str]) -> BackboneName:
+    """Read ``[<neck>.]<backbone>[_fpt]``, such as ``BFP.ResNet50_conv5_body_fpt`` or ``torchvision.mobilenet_v2``.
 
-    Raises:
-        UserError: the name has another form.
+    Without a neck it is an FPN; Detectron's ``FPN.fpn_ResNet50_conv5_body`` means the same.
+
+    Args:
+        text: the name.
+        necks: names of the necks that there are.
     """
-    match = _PATTERN.fullmatch(name)
-    depth = int(match["depth"]) if match and match["depth"] else None
-    if match is None or (depth is not None and depth not in BLOCKS):
-        depths = "|".join(str(item) for item in BLOCKS)
-        raise UserError(
-            f"MODEL.CONV_BODY is {name!r}, expected [FPN.|BFP.|BPA.]ResNet<{depths}>_conv5_body[_fpt] or "
-            "[FPN.|BFP.|BPA.]torchvision.<name>[_fpt], such as FPN.ResNet50_conv5_body_fpt or torchvision.mobilenet_v2"
-        )
+    first, _, rest = text.partition(".")
+    neck, backbone = (first, rest) if first in necks else (DEFAULT_NECK, text)
     return BackboneName(
-        pyramid=match["pyramid"] or "FPN",
-        resnet_depth=depth,
-        torchvision_name=match["name"],
-        has_transformer=match["fpt"] is not None,
+        neck=neck,
+        backbone=backbone.removeprefix("fpn_").removesuffix(_TRANSFORMER),
+        has_transformer=backbone.endswith(_TRANSFORMER),
     )

@@ -13,6 +13,7 @@ from fpt.dataloaders.build import build_dataset, build_test_loader, check_range
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.inference import run_inference
 from fpt.engine.interrupt import EvaluationStoppedError
+from fpt.evaluation.evaluate import find_evaluators
 from fpt.parallel.data_parallel import DataParallel
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
@@ -21,7 +22,12 @@ from fpt.utils.errors import UserError
 
 
 def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
-    """A data set for evaluation: images at the test size, without targets."""
+    """A data set for evaluation: images at the test size, without targets.
+
+    Raises:
+        UserError: the data set cannot be used, or TEST.EVALUATOR names no evaluator.
+    """
+    find_evaluators(cfg.TEST.EVALUATOR)
     return build_dataset(cfg, name, is_train=False, with_masks=False)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import read_image
-from fpt.evaluation.coco import load_ground_truth
+from fpt.evaluation.coco import complete_ground_truth
 from fpt.run.image_files import output_names
 from fpt.structures.detections import Detections
 from fpt.visualization.draw import draw_side_by_side
@@ -31,7 +31,7 @@ def draw_dataset(
 
     The images are uint8 [H, W, 3] BGR: what was found on the left, what is annotated on the right.
     """
-    annotations = _annotations_by_image(dataset.ann_file)
+    annotations = _annotations_by_image(dataset)
     index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
     paths = [dataset.image_path(index_of[found.image_id]) for found in detections]
     drawn: dict[str, np.ndarray] = {}
@@ -49,8 +49,8 @@ def draw_dataset(
     return drawn
 
 
-def _annotations_by_image(ann_file: Path) -> dict[int, list[dict[str, Any]]]:
+def _annotations_by_image(dataset: CocoDataset) -> dict[int, list[dict[str, Any]]]:
     grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for item in load_ground_truth(ann_file)["annotations"]:
+    for item in complete_ground_truth(dataset.load_annotations(), source=dataset.ann_file)["annotations"]:
         grouped[item["image_id"]].append(item)
     return grouped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,16 +113,18 @@ class EvaluatedPart:
     """Ground truth of some images of a data set.
 
     Attributes:
-        ann_file: annotation file in COCO's format.
+        ann_file: annotation file.
         category_ids: ids in it; label i + 1 is category_ids[i].
         image_ids: images that were run, and that count.
         has_masks: whether the file has masks.
+        load_annotations: reads the file; see EvaluatedDataset.
     """
 
     ann_file: Path
     category_ids: Sequence[int]
     image_ids: Sequence[int]
     has_masks: bool
+    load_annotations: Callable[[], dict[str, Any]]
 
 
 def evaluate_detections(
@@ -136,7 +138,11 @@ def evaluate_detections(
         UserError: (on all processes) a file cannot be written.
     """
     part = EvaluatedPart(
-        dataset.ann_file, dataset.category_ids, [image.image_id for image in detections], dataset.has_masks
+        dataset.ann_file,
+        dataset.category_ids,
+        [image.image_id for image in detections],
+        dataset.has_masks,
+        dataset.load_annotations,
     )
     return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
 
@@ -145,7 +151,7 @@ def _evaluate_or_explain(
     cfg: CfgNode, part: EvaluatedPart, detections: Sequence[Detections], output_dir: Path | None
 ) -> dict[str, Any]:
     try:
-        return evaluate_dataset(part, detections, output_dir, backend=cfg.TEST.EVALUATOR)
+        return evaluate_dataset(part, detections, output_dir, evaluators=cfg.TEST.EVALUATOR)
     except OSError as error:
         raise UserError(f"the results cannot be written into {output_dir}: {error}") from error
 

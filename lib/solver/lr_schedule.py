@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fpt.utils.errors import UserError
+from fpt.utils.registry import find_part
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRateSchedule:
     """Warm-up times policy: ``schedule(step)`` is the rate of the update that follows `step` finished ones.
 
-    Args:
-        policy: key of POLICIES.
+    Attributes:
+        policy: name in LR_POLICIES.
         base_lr: rate before any decay.
         max_iter: steps of the whole schedule.
         gamma: factor of each decay (steps_with_decay, step).
@@ -43,8 +44,7 @@ class LearningRateSchedule:
     warm_up_method: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise UserError(f"SOLVER.LR_POLICY is {self.policy!r}; legal: {', '.join(POLICIES)}")
+        find_part(LR_POLICIES, self.policy, option="SOLVER.LR_POLICY")
         if list(self.steps) != sorted(self.steps):
             raise UserError(f"SOLVER.STEPS must rise, not {self.steps}")
         if self.policy == "steps_with_lrs" and len(self.lrs) != len(self.steps):
@@ -52,9 +52,11 @@ class LearningRateSchedule:
                 f"SOLVER.LRS has {len(self.lrs)} values and SOLVER.STEPS {len(self.steps)}: steps_with_lrs needs one "
                 "rate for each step"
             )
+        if self.policy == "steps_with_lrs" and self.steps[:1] != (0,):
+            raise UserError(f"SOLVER.STEPS is {self.steps}, but steps_with_lrs needs a rate from step 0: begin with 0")
 
     def __call__(self, step: int) -> float:
-        return POLICIES[self.policy](self, step) * self._warm_up(step)
+        return LR_POLICIES[self.policy](self, step) * self._warm_up(step)
 
     def _warm_up(self, step: int) -> float:
         if step >= self.warm_up_iters:
@@ -91,7 +93,10 @@ def _poly(schedule: LearningRateSchedule, step: int) -> float:
     return float(schedule.base_lr * _remaining(schedule, step) ** schedule.poly_power)
 
 
-POLICIES: dict[str, Callable[[LearningRateSchedule, int], float]] = {
+LrPolicy = Callable[[LearningRateSchedule, int], float]
+"""Rate after so many finished steps, before warm-up; the schedule holds the numbers of the configuration."""
+
+LR_POLICIES: dict[str, LrPolicy] = {
     "steps_with_decay": _steps_with_decay,
     "step": _step,
     "steps_with_lrs": _steps_with_lrs,

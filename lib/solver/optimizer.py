@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from fpt.utils.errors import UserError
+from fpt.utils.registry import find_part
 
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -62,25 +62,44 @@ def parameter_groups(
     ]
 
 
+class OptimizerFactory(Protocol):
+    """Makes an optimizer over groups as `parameter_groups` returns them; they hold their own `weight_decay`."""
+
+    def __call__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float) -> torch.optim.Optimizer:
+        """The optimizer."""
+
+
+def _make_sgd(groups: list[dict[str, Any]], *, lr: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+
+
+def _make_adam(groups: list[dict[str, Any]], *, lr: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999), fused=True)
+
+
+def _make_adamw(groups: list[dict[str, Any]], *, lr: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=True)
+
+
+OPTIMIZERS: dict[str, OptimizerFactory] = {"SGD": _make_sgd, "Adam": _make_adam, "AdamW": _make_adamw}
+
+
 def make_optimizer(kind: str, groups: list[dict[str, Any]], *, lr: float, momentum: float) -> torch.optim.Optimizer:
     """The optimizer `kind` over `groups`.
 
     Args:
-        kind: one of OPTIMIZERS.
+        kind: name in OPTIMIZERS.
         groups: as `parameter_groups` returns them.
         lr: rate of the first step.
         momentum: of SGD; beta1 of Adam and AdamW.
+
+    Raises:
+        UserError: the name is unknown, or there is no parameter to train.
     """
+    make = find_part(OPTIMIZERS, kind, option="SOLVER.TYPE")
     if not groups:
         raise UserError("nothing to train: every parameter is frozen (TRAIN.FREEZE_CONV_BODY, RESNETS.FREEZE_AT)")
-    if kind == "SGD":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
-    elif kind == "Adam":
-        optimizer = torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999), fused=True)
-    elif kind == "AdamW":
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), fused=True)
-    else:
-        raise UserError(f"SOLVER.TYPE is {kind!r}; legal: {', '.join(OPTIMIZERS)}")
+    optimizer = make(groups, lr=lr, momentum=momentum)
     set_learning_rate(optimizer, lr)
     return optimizer
 

@@ -14,7 +14,7 @@ OPTIONS = {
     "unknown option": (["SOLVER.BASE_RL", "1"], "SOLVER.BASE_RL is unknown; the nearest known key is SOLVER.BASE_LR"),
     "value of a wrong type": (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER is 'many', but a whole number is due"),
     "value out of range": (["TEST.NMS", "1.5"], "TEST.NMS is 1.5, but must be at most 1"),
-    "value that is none of the legal ones": (["SOLVER.TYPE", "Lion"], "must be one of 'SGD', 'Adam', 'AdamW'"),
+    "value that is none of the legal ones": (["SOLVER.TYPE", "Lion"], "SOLVER.TYPE is 'Lion'; legal: SGD, Adam, AdamW"),
     "infinite number": (["SOLVER.BASE_LR", "1e999"], "a finite number is due"),
     "options that contradict each other": (["FPN.ROI_MIN_LEVEL", "5", "FPN.ROI_MAX_LEVEL", "3"], "must not be above"),
     "steps that do not rise": (["SOLVER.STEPS", "(20, 10)"], "must rise from each to the next"),

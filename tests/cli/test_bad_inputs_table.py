@@ -15,8 +15,12 @@ COMPLETE = ("test_bad_configs.py", "test_bad_annotations.py", "test_bad_images.p
 
 def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
     """The tests of a file, and the keys of its tables."""
-    tests = {node.name for node in tree.backbone if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
-    values = [node.value for node in tree.backbone if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    tests = {
+        node.name
+        for node in ast.iter_child_nodes(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    values = [node.value for node in ast.iter_child_nodes(tree) if isinstance(node, (ast.Assign, ast.AnnAssign))]
     tables = [value for value in values if isinstance(value, ast.Dict)]
     return tests, {key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)}
 

@@ -51,7 +51,7 @@ def test_arrays_come_back_mapped_and_aligned(tmp_path: Path):
 def test_second_opening_reads_no_json(coco_folder, monkeypatch: pytest.MonkeyPatch):
     coco_folder.annotations[0]["bbox"] = [4, 6, 100, 12]
     first = open_annotations(coco_folder.write())
-    monkeypatch.setattr("fpt.dataloaders.annotation_store.read_coco_json", None)
+    monkeypatch.setattr("fpt.dataloaders.annotation_store.read_packed", None)
     second = open_annotations(coco_folder.ann_file)
     assert second.cache_path == coco_folder.folder / "annotations.json.fptcache"
     assert _same(first, second)

@@ -15,6 +15,8 @@ def test_built_in_and_declared():
     assert files.ann_file == "coco/annotations/instances_val2017.json"
     assert files.image_dir == "coco/images/val2017"
     assert find_dataset("nuts_val", DECLARED).ann_file == "nuts/nuts_val.json"
+    assert find_dataset("nuts_val", DECLARED).format == "coco"
+    assert find_dataset("x", {"x": {"IMAGE_DIR": "a", "ANN_FILE": "b", "FORMAT": "csv"}}).format == "csv"
     own = {"coco_2017_val": {"IMAGE_DIR": "a", "ANN_FILE": "b"}}
     assert find_dataset("coco_2017_val", own).image_dir == "a"
 
@@ -50,6 +52,7 @@ def test_unknown_names_get_the_nearest_and_the_way_to_declare_one():
         ({"IMAGE_DIR": "a"}, r"DATASETS\.x has \['IMAGE_DIR'\]; it needs exactly the keys IMAGE_DIR and ANN_FILE"),
         ({"IMAGE_DIR": "a", "ANN_FILE": "b", "ANN": "c"}, r"has \['ANN', 'ANN_FILE', 'IMAGE_DIR'\]"),
         ("a", r"DATASETS\.x has 'a'"),
+        ({"IMAGE_DIR": "a", "ANN_FILE": "b", "FORMAT": ""}, r"DATASETS\.x\.FORMAT is ''; it must be a name"),
         ({"IMAGE_DIR": 3, "ANN_FILE": "b"}, r"DATASETS\.x\.IMAGE_DIR is 3; it must be a path"),
     ],
 )

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fpt.dataloaders.coco_json import read_coco_json
+from fpt.dataloaders.coco_json import load_json, read_packed
 from fpt.utils.errors import UserError
 
 
 def _error(coco_folder) -> str:
     coco_folder.write()
     with pytest.raises(UserError) as error:
-        read_coco_json(coco_folder.ann_file)
+        read_packed(coco_folder.ann_file, load_json)
     return str(error.value)
 
 
 def _findings(coco_folder) -> tuple[Any, str]:
     coco_folder.write()
-    packed, _, report = read_coco_json(coco_folder.ann_file)
+    packed, _, report = read_packed(coco_folder.ann_file, load_json)
     return packed, report.text()
 
 
@@ -48,7 +48,7 @@ def test_broken_json_names_the_position(coco_folder):
     cut = text.index('"fig"')
     coco_folder.ann_file.write_text(text[:cut] + text[cut + 5 :])
     with pytest.raises(UserError, match=r"broken json at line \d+, column \d+ \(character \d+\): Expecting value"):
-        read_coco_json(coco_folder.ann_file)
+        read_packed(coco_folder.ann_file, load_json)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_broken_json_names_the_position(coco_folder):
 def test_no_annotation_file(coco_folder, content: bytes, message: str):
     coco_folder.ann_file.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        read_coco_json(coco_folder.ann_file)
+        read_packed(coco_folder.ann_file, load_json)
 
 
 def test_missing_keys_are_listed_together(coco_folder):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fpt.evaluation.coco import load_ground_truth
-from fpt.evaluation.evaluate import evaluate_dataset
+from fpt.evaluation.evaluate import EVALUATORS, evaluate_dataset
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_patch
 from fpt.synthetic.shapes import generate_shapes
@@ -23,6 +25,9 @@ class _Dataset:
     category_ids: tuple[int, ...]
     image_ids: list[int]
     has_masks: bool = True
+
+    def load_annotations(self) -> dict[str, Any]:
+        return json.loads(self.ann_file.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +87,31 @@ def test_a_label_out_of_range_is_named(dataset: _Dataset, tmp_path: Path) -> Non
     found = Detections(dataset.image_ids[0], (64, 64), np.ones((1, 4)), np.array([7]), np.ones(1))
     with pytest.raises(UserError, match="label 7, but .* has 2 classes"):
         evaluate_dataset(strange, [found], tmp_path)
+
+
+def test_evaluators_are_put_together(
+    dataset: _Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="fpt")
+    monkeypatch.setitem(EVALUATORS, "number", lambda dataset, detections: {"found": {"images": len(detections)}})
+    metrics = evaluate_dataset(
+        dataset, _perfect(dataset, with_masks=False), tmp_path, evaluators=("number", "pycocotools")
+    )
+    assert list(metrics) == ["found", "bbox"]
+    assert json.loads((tmp_path / "metrics.json").read_text())["found"] == {"images": 6}
+    assert re.search(r"found +value\n-+ +-+\nimages +6", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "message"),
+    [
+        (("coco",), "TEST.EVALUATOR is 'coco'; legal: auto, hotcoco, pycocotools; the nearest is"),
+        ((), "TEST.EVALUATOR is empty; legal: one or more of auto, hotcoco, pycocotools"),
+        (("auto", "pycocotools"), r"pycocotools returns bbox, as one before it does; leave one of them out"),
+    ],
+)
+def test_wrong_evaluators_are_named(
+    dataset: _Dataset, tmp_path: Path, evaluators: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate_dataset(dataset, _perfect(dataset, with_masks=False), tmp_path, evaluators=evaluators)

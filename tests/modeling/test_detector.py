@@ -5,8 +5,9 @@ import torch
 
 from fpt.core.config import get_cfg
 from fpt.core.config_node import CfgNode
-from fpt.modeling.build import BOX_HEADS, MASK_HEADS, build_model
+from fpt.modeling.build import build_model
 from fpt.modeling.detector import GeneralizedRCNN
+from fpt.modeling.roi_heads.build import BOX_HEADS, MASK_HEADS
 
 NUM_CLASSES = 4
 LOSSES = {"loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "loss_mask"}

@@ -44,3 +44,5 @@ def test_contradictions_are_named() -> None:
         LearningRateSchedule(policy="step", base_lr=1.0, max_iter=1, steps=(8, 4))
     with pytest.raises(UserError, match="LRS has 1 values and SOLVER.STEPS 2"):
         LearningRateSchedule(policy="steps_with_lrs", base_lr=1.0, max_iter=1, steps=(0, 4), lrs=(1.0,))
+    with pytest.raises(UserError, match=r"STEPS is \(5,\), but steps_with_lrs needs a rate from step 0: begin with 0"):
+        LearningRateSchedule(policy="steps_with_lrs", base_lr=1.0, max_iter=1, steps=(5,), lrs=(1.0,))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fpt.layers.norm import NormBuilder, replace_batch_norm
 from fpt.modeling.backbone.resnet import LEVELS, STRIDES, freeze
+from fpt.modeling.settings import PixelValues
 from fpt.utils.errors import UserError
 
 PROBE = 128
@@ -35,6 +36,8 @@ class TorchvisionBackbone(nn.Module):
     Raises:
         UserError: torchvision has no such model, or it does not have maps of these strides.
     """
+
+    pixel_values = PixelValues("RGB", means=(123.675, 116.28, 103.53), stds=(58.395, 57.12, 57.375))
 
     def __init__(self, *, name: str, norm: NormBuilder | None = None, freeze_at: int = 2) -> None:
         super().__init__()

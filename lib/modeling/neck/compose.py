@@ -16,13 +16,22 @@ class PyramidNeck(nn.Module):
         pyramid: maps of the backbone by name and the sizes of the images -> maps of one width, same names and sizes.
         transformer: FPT on them, or None.
         has_p6: add ``p6``, the stride-2 max-pool of the coarsest level.
+        strides: pixels a cell of the pyramid's maps, finest first, where somebody asks the neck for its ``strides``.
     """
 
-    def __init__(self, *, pyramid: nn.Module, transformer: nn.Module | None = None, has_p6: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        pyramid: nn.Module,
+        transformer: nn.Module | None = None,
+        has_p6: bool = True,
+        strides: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.pyramid = pyramid
         self.transformer = transformer
         self.has_p6 = has_p6
+        self.strides = (*strides, 2 * strides[-1]) if strides and has_p6 else tuple(strides)
         self.out_channels: int = (transformer or pyramid).out_channels  # type: ignore[assignment]
 
     def forward(

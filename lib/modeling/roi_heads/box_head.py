@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fpt.layers.conv import conv_block, init_weight, linear_block
 from fpt.layers.norm import NormBuilder
-from fpt.modeling.roi_heads.fusion import MaxFusion
+from fpt.modeling.roi_heads.pooler import MaxFusion
 
 
 class MLPBoxHead(nn.Module):

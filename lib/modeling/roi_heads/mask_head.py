@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fpt.layers.conv import conv_block, init_weight
 from fpt.layers.norm import NormBuilder
-from fpt.modeling.roi_heads.fusion import MaxFusion
+from fpt.modeling.roi_heads.pooler import MaxFusion
 
 FUSION_CONV = 3
 """The convolution whose output the fully connected branch reads (Liu et al. 2018, figure 4)."""

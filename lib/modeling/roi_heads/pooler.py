@@ -1,8 +1,9 @@
-"""RoI features from the levels of a pyramid."""
+"""RoI features from the levels of a pyramid, and their fusion where they come from all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,24 +32,23 @@ class RoIPooler(nn.Module):
     """Pools each RoI from the level that fits its size, or from every level (adaptive feature pooling, PANet).
 
     Args:
-        levels: names of the maps, finest first.
-        strides: pixels a cell of each.
+        levels: positions of the maps in the pyramid, finest first.
+        strides: pixels a cell of each; powers of 2, each twice the one before, unless it is adaptive.
         output_size: side in cells of the RoI features.
         sampling_ratio: samples a cell and axis; 0 = as many as the RoI covers cells of the map.
         is_adaptive: pool from every level.
-        first_level: number of the finest level (its stride is 2 ** number).
-        canonical_scale, canonical_level: side in pixels of the RoIs that belong to this level.
+        canonical_scale: side in pixels of the RoIs that belong to ``canonical_level``.
+        canonical_level: number of that level; its stride is 2 ** number.
     """
 
     def __init__(
         self,
         *,
-        levels: Sequence[str],
+        levels: Sequence[int],
         strides: Sequence[int],
         output_size: int,
         sampling_ratio: int = 2,
         is_adaptive: bool = False,
-        first_level: int = 2,
         canonical_scale: float = 224,
         canonical_level: int = 4,
     ) -> None:
@@ -58,7 +58,7 @@ class RoIPooler(nn.Module):
         self.output_size = output_size
         self.sampling_ratio = sampling_ratio
         self.is_adaptive = is_adaptive
-        self.first_level = first_level
+        self.first_level = int(math.log2(self.strides[0]))
         self.canonical_scale = canonical_scale
         self.canonical_level = canonical_level
 
@@ -71,14 +71,15 @@ class RoIPooler(nn.Module):
         """Features of all RoIs of a batch.
 
         Args:
-            features: maps [N, C, H_l, W_l] by name.
+            features: maps [N, C, H_l, W_l], finest first.
             boxes: [R_i, 4] in input pixels, for each of the N images.
 
         Returns:
             float32 [R, C, P, P], R = sum of R_i in the order of the images; one for each level if adaptive, else one.
         """
         rois = with_image_index(boxes)
-        maps = [features[level] for level in self.levels]
+        pyramid = list(features.values())
+        maps = [pyramid[level] for level in self.levels]
         if self.is_adaptive:
             return [self._pool(x, rois, stride) for x, stride in zip(maps, self.strides, strict=True)]
         level = assign_levels(
@@ -102,3 +103,26 @@ class RoIPooler(nn.Module):
             spatial_scale=1 / stride,
             sampling_ratio=self.sampling_ratio,
         )
+
+
+class MaxFusion(nn.Module):
+    """The first layer of a head: one for each input, then the element-wise maximum.
+
+    With a single input it is that layer alone. Source: adaptive feature pooling, Liu et al. 2018, section 3.2.
+
+    Args:
+        num_inputs: RoI features of so many levels come in.
+        layer: builds the layer of one input.
+    """
+
+    def __init__(self, *, num_inputs: int, layer: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layer() for _ in range(num_inputs))
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Tensors of one shape -> the maximum of what the layers make of them."""
+        outputs = [layer(x) for layer, x in zip(self.layers, inputs, strict=True)]
+        fused = outputs[0]
+        for output in outputs[1:]:
+            fused = fused.maximum(output)
+        return fused

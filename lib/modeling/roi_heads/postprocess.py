@@ -14,7 +14,7 @@ from fpt.structures.boxes import BoxCoder, clip_boxes, is_longer_than
 class DetectionSettings:
     """Which detections are kept.
 
-    Args:
+    Attributes:
         score_threshold: lower scores are dropped.
         nms_threshold: IoU of the NMS within a class.
         max_detections: detections an image, by score.

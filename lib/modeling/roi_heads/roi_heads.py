@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from fpt.modeling.roi_heads.box_head import BoxPredictor
 from fpt.modeling.roi_heads.losses import box_losses, mask_loss, mask_targets, select_class
-from fpt.modeling.roi_heads.mask_head import MaskHead
 from fpt.modeling.roi_heads.pooler import RoIPooler
 from fpt.modeling.roi_heads.postprocess import DetectionSettings, select_detections
 from fpt.modeling.sampling import RoISampling, SampledRoIs, image_weights, sample_rois
@@ -24,11 +23,11 @@ class MaskBranch(nn.Module):
 
     Args:
         pooler: RoI features of the boxes.
-        head: mask logits of RoI features.
+        head: RoI features -> mask logits [R, num_masks, M, M].
         loss_weight: factor of the loss.
     """
 
-    def __init__(self, *, pooler: RoIPooler, head: MaskHead, loss_weight: float = 1.0) -> None:
+    def __init__(self, *, pooler: RoIPooler, head: nn.Module, loss_weight: float = 1.0) -> None:
         super().__init__()
         self.pooler = pooler
         self.head = head

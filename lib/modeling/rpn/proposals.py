@@ -16,7 +16,7 @@ from fpt.structures.boxes import BoxCoder, clip_boxes, is_longer_than
 class ProposalSettings:
     """How many proposals are kept.
 
-    Args:
+    Attributes:
         pre_nms_top_n: best anchors a level and image that are decoded.
         post_nms_top_n: best proposals an image after NMS.
         nms_threshold: IoU of the NMS within a level.

@@ -19,17 +19,18 @@ class RegionProposalNetwork(nn.Module):
     """Proposals, and while training the losses of the head that makes them.
 
     Args:
-        levels: names of the maps to look at, finest first.
+        levels: positions of the maps to look at, finest first.
         head: logits and offsets of every anchor.
         anchor_generator: anchors of the same levels.
         sampling: which anchors are trained on.
-        training_settings, test_settings: which proposals are kept in the two modes.
+        training_settings: which proposals are kept while training.
+        test_settings: which are kept in evaluation mode.
     """
 
     def __init__(
         self,
         *,
-        levels: Sequence[str],
+        levels: Sequence[int],
         head: RPNHead,
         anchor_generator: AnchorGenerator,
         sampling: AnchorSampling,
@@ -55,11 +56,12 @@ class RegionProposalNetwork(nn.Module):
         """Proposals float32 [K, 4] of each image in input pixels, best first; and the losses, if there are targets.
 
         Args:
-            features: maps [N, C, H_l, W_l] by name.
+            features: maps [N, C, H_l, W_l], finest first.
             sizes_hw: of each image without padding.
             targets: ``boxes`` [N, 4] and ``crowd_boxes`` [K, 4] of each image.
         """
-        maps = [features[level] for level in self.levels]
+        pyramid = list(features.values())
+        maps = [pyramid[level] for level in self.levels]
         logits, offsets = self.head(maps)
         anchors = self.anchor_generator([(x.shape[-2], x.shape[-1]) for x in maps])
         proposals = select_proposals(

@@ -6,8 +6,8 @@ from torch import nn
 
 from fpt.layers.norm import group_norm
 from fpt.modeling.roi_heads.box_head import BoxPredictor, ConvBoxHead, MLPBoxHead
-from fpt.modeling.roi_heads.fusion import MaxFusion
 from fpt.modeling.roi_heads.mask_head import FullyConnectedMask, MaskHead
+from fpt.modeling.roi_heads.pooler import MaxFusion
 
 
 def _untouched(module: nn.Module) -> list[str]:

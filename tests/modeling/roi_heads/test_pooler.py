@@ -37,7 +37,7 @@ def test_levels_by_hand() -> None:
 def test_each_roi_is_pooled_from_its_level_in_order() -> None:
     torch.manual_seed(0)
     maps, boxes = _maps(2), [_boxes(9), _boxes(5)]
-    pooler = RoIPooler(levels=LEVELS, strides=(4, 8, 16, 32), output_size=3)
+    pooler = RoIPooler(levels=range(4), strides=(4, 8, 16, 32), output_size=3)
     (pooled,) = pooler(maps, boxes)
     assert pooled.shape == (14, 6, 3, 3)
     flat = torch.cat(boxes)
@@ -50,7 +50,7 @@ def test_each_roi_is_pooled_from_its_level_in_order() -> None:
 
 def test_adaptive_pooling_reads_every_level() -> None:
     maps, boxes = _maps(1), [_boxes(4)]
-    pooler = RoIPooler(levels=LEVELS, strides=(4, 8, 16, 32), output_size=2, is_adaptive=True)
+    pooler = RoIPooler(levels=range(4), strides=(4, 8, 16, 32), output_size=2, is_adaptive=True)
     pooled = pooler(maps, boxes)
     assert pooler.num_outputs == len(pooled) == 4
     assert {x.shape for x in pooled} == {(4, 6, 2, 2)}
@@ -59,5 +59,5 @@ def test_adaptive_pooling_reads_every_level() -> None:
 
 
 def test_no_rois() -> None:
-    pooler = RoIPooler(levels=LEVELS, strides=(4, 8, 16, 32), output_size=3)
+    pooler = RoIPooler(levels=range(4), strides=(4, 8, 16, 32), output_size=3)
     assert pooler(_maps(2), [torch.zeros(0, 4)] * 2)[0].shape == (0, 6, 3, 3)

@@ -51,7 +51,7 @@ def _rpn() -> RegionProposalNetwork:
     generator = AnchorGenerator(sizes=(8, 16), aspect_ratios=(0.5, 1.0), strides=(4, 8))
     settings = ProposalSettings(pre_nms_top_n=50, post_nms_top_n=20, nms_threshold=0.7)
     return RegionProposalNetwork(
-        levels=("res2", "res3"),
+        levels=(0, 1),
         head=RPNHead(in_channels=8, num_anchors=2),
         anchor_generator=generator,
         sampling=AnchorSampling(),

@@ -1,0 +1,116 @@
+"""Necks by name, and the transformer after them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from fpt.core.config_node import CfgNode
+from fpt.layers.norm import NormBuilder
+from fpt.layers.sync_batch_norm import SyncBatchNorm2d
+from fpt.modeling.backbone_name import BackboneName
+from fpt.modeling.levels import strides_of
+from fpt.modeling.neck.compose import PyramidNeck
+from fpt.modeling.neck.fpn import FeaturePyramid
+from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.settings import NeckFactory, NeckSettings
+from fpt.utils.errors import UserError
+from fpt.utils.registry import find_part
+
+
+def make_feature_pyramid(settings: NeckSettings, *, top_down: bool = True, bottom_up: bool = False) -> FeaturePyramid:
+    """The base pyramids of the paper."""
+    return FeaturePyramid(
+        in_channels=settings.in_channels,
+        out_channels=settings.out_channels,
+        top_down=top_down,
+        bottom_up=bottom_up,
+        norm=settings.norm,
+        zero_init_lateral=settings.zero_init_lateral,
+    )
+
+
+NECKS: dict[str, NeckFactory] = {
+    "FPN": make_feature_pyramid,
+    "BFP": partial(make_feature_pyramid, top_down=False),
+    "BPA": partial(make_feature_pyramid, bottom_up=True),
+}
+
+
+def build_neck(
+    cfg: CfgNode, name: BackboneName, *, in_channels: tuple[int, ...], strides: tuple[int, ...], norm: NormBuilder
+) -> PyramidNeck:
+    """The neck of a name, the transformer if the name has it, and a level on top where the RPN looks at one.
+
+    Args:
+        cfg: the whole configuration.
+        name: what MODEL.CONV_BODY says.
+        in_channels: channels of the backbone's maps, finest first.
+        strides: their strides.
+        norm: builder of GroupNorm.
+    """
+    pyramid = find_part(NECKS, name.neck, option="the neck of MODEL.CONV_BODY")(
+        NeckSettings(
+            in_channels=in_channels,
+            strides=strides,
+            out_channels=cfg.FPN.DIM,
+            norm=norm if cfg.FPN.USE_GN else None,
+            zero_init_lateral=cfg.FPN.ZERO_INIT_LATERAL,
+        )
+    )
+    strides = strides_of(pyramid, name=f"neck {name.neck}") if hasattr(pyramid, "strides") else strides
+    return PyramidNeck(
+        pyramid=pyramid,
+        transformer=_build_transformer(cfg, pyramid, strides, norm) if name.has_transformer else None,
+        has_p6=2**cfg.FPN.RPN_MAX_LEVEL > strides[-1],
+        strides=strides,
+    )
+
+
+def _build_transformer(
+    cfg: CfgNode, pyramid: nn.Module, strides: tuple[int, ...], norm: NormBuilder
+) -> FeaturePyramidTransformer:
+    options = cfg.MODEL.FPT
+    norms: dict[str, NormBuilder | None] = {
+        "GN": norm,
+        "BN": nn.BatchNorm2d,
+        "SyncBN": SyncBatchNorm2d,
+        "none": None,
+    }
+    _check_mixtures(cfg)
+    return FeaturePyramidTransformer(
+        in_channels=pyramid.out_channels,  # type: ignore[arg-type]
+        num_levels=len(strides),
+        out_channels=cfg.FPN.DIM,
+        key_channels=options.KEY_DIM or None,
+        interactions=options.INTERACTIONS,
+        num_mixtures_self=options.NUM_MIXTURES_SELF,
+        num_mixtures_grounding=options.NUM_MIXTURES_GROUNDING,
+        local_window=options.LOCAL_WINDOW,
+        max_keys=options.MAX_KEYS,
+        level_strides=_level_strides(cfg, strides),
+        norm=norms[options.NORM],
+        dropblock_size=options.DROPBLOCK_SIZE,
+        dropblock_keep_prob=options.DROPBLOCK_KEEP_PROB,
+    )
+
+
+def _level_strides(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Stride of each level over that of the level below."""
+    pairs = list(zip(strides, strides[1:], strict=False))
+    if not pairs or any(coarse not in (fine, 2 * fine) for fine, coarse in pairs):
+        raise UserError(
+            f"MODEL.CONV_BODY is {cfg.MODEL.CONV_BODY!r}, but the transformer needs two levels at least, each of the "
+            f"same or twice the stride of the one before it; the strides are {', '.join(map(str, strides))}"
+        )
+    return tuple(coarse // fine for fine, coarse in pairs)
+
+
+def _check_mixtures(cfg: CfgNode) -> None:
+    options = cfg.MODEL.FPT
+    key_dim = options.KEY_DIM or cfg.FPN.DIM // 2
+    name = f"MODEL.FPT.KEY_DIM is {key_dim}" if options.KEY_DIM else f"half of FPN.DIM is {key_dim}"
+    for kind, mixtures in (("SELF", options.NUM_MIXTURES_SELF), ("GROUNDING", options.NUM_MIXTURES_GROUNDING)):
+        if kind.lower() in options.INTERACTIONS and key_dim % mixtures:
+            raise UserError(f"{name}, but must be a multiple of MODEL.FPT.NUM_MIXTURES_{kind} ({mixtures})")

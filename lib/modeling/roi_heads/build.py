@@ -1,0 +1,186 @@
+"""Box and mask heads by name."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fpt.core.config_node import CfgNode
+from fpt.layers.norm import NormBuilder
+from fpt.modeling.levels import coarsest_of_each_stride, select_levels
+from fpt.modeling.roi_heads.box_head import BoxPredictor, ConvBoxHead, MLPBoxHead
+from fpt.modeling.roi_heads.mask_head import FullyConnectedMask, MaskHead
+from fpt.modeling.roi_heads.pooler import RoIPooler
+from fpt.modeling.roi_heads.postprocess import DetectionSettings
+from fpt.modeling.roi_heads.roi_heads import MaskBranch, RoIHeads
+from fpt.modeling.sampling import RoISampling
+from fpt.modeling.settings import BoxHeadSettings, HeadEntry, MaskHeadSettings
+from fpt.structures.boxes import BoxCoder
+from fpt.utils.registry import find_part
+
+
+def make_mlp_head(settings: BoxHeadSettings, *, has_norm: bool = False) -> MLPBoxHead:
+    """Two fully connected layers."""
+    return MLPBoxHead(
+        in_channels=settings.in_channels,
+        resolution=settings.resolution,
+        hidden_channels=settings.hidden_channels,
+        num_inputs=settings.num_inputs,
+        norm=settings.norm if has_norm else None,
+    )
+
+
+def make_conv_head(settings: BoxHeadSettings, *, has_norm: bool = False) -> ConvBoxHead:
+    """Convolutions and a fully connected layer."""
+    return ConvBoxHead(
+        in_channels=settings.in_channels,
+        resolution=settings.resolution,
+        conv_channels=settings.conv_channels,
+        num_convs=settings.num_convs,
+        hidden_channels=settings.hidden_channels,
+        num_inputs=settings.num_inputs,
+        norm=settings.norm if has_norm else None,
+    )
+
+
+def make_mask_head(
+    settings: MaskHeadSettings, *, num_convs: int, has_norm: bool = False, has_fully_connected: bool = False
+) -> MaskHead:
+    """Convolutions and an upsampling, with or without the fully connected branch."""
+    norm = settings.norm if has_norm else None
+    fully_connected = None
+    if has_fully_connected:
+        fully_connected = FullyConnectedMask(
+            channels=settings.channels, resolution=settings.resolution, norm=norm, init=settings.init
+        )
+    return MaskHead(
+        in_channels=settings.in_channels,
+        channels=settings.channels,
+        num_convs=num_convs,
+        num_masks=settings.num_masks,
+        num_inputs=settings.num_inputs,
+        norm=norm,
+        dilation=settings.dilation,
+        init=settings.init,
+        fully_connected=fully_connected,
+    )
+
+
+_mlp_head_gn = partial(make_mlp_head, has_norm=True)
+_conv_head_gn = partial(make_conv_head, has_norm=True)
+_mask_head_gn = partial(make_mask_head, num_convs=4, has_norm=True)
+
+BOX_HEADS: dict[str, HeadEntry[BoxHeadSettings]] = {
+    "fast_rcnn_heads.roi_2mlp_head": HeadEntry(make_mlp_head),
+    "fast_rcnn_heads.roi_2mlp_head_gn": HeadEntry(_mlp_head_gn),
+    "fast_rcnn_heads.roi_2mlp_head_gn_fptnet": HeadEntry(_mlp_head_gn, is_adaptive=True),
+    "fast_rcnn_heads.roi_Xconv1fc_head": HeadEntry(make_conv_head),
+    "fast_rcnn_heads.roi_Xconv1fc_gn_head": HeadEntry(_conv_head_gn),
+    "fast_rcnn_heads.roi_Xconv1fc_gn_head_fptnet": HeadEntry(_conv_head_gn, is_adaptive=True),
+}
+
+MASK_HEADS: dict[str, HeadEntry[MaskHeadSettings]] = {
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1up": HeadEntry(partial(make_mask_head, num_convs=2)),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs": HeadEntry(partial(make_mask_head, num_convs=4)),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn": HeadEntry(_mask_head_gn),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn_adp": HeadEntry(_mask_head_gn, is_adaptive=True),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn_adp_ff": HeadEntry(
+        partial(_mask_head_gn, has_fully_connected=True), is_adaptive=True
+    ),
+}
+
+
+def build_roi_heads(
+    cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder
+) -> RoIHeads:
+    """The box head, and the mask branch if MODEL.MASK_ON.
+
+    Args:
+        cfg: the whole configuration.
+        in_channels: channels of each map of the neck.
+        strides: their strides, finest first.
+        num_classes: background included.
+        norm: builder of GroupNorm.
+
+    Raises:
+        UserError: a head's name is unknown, or the neck lacks a level.
+    """
+    options = cfg.FAST_RCNN
+    entry = find_part(BOX_HEADS, options.ROI_BOX_HEAD, option="FAST_RCNN.ROI_BOX_HEAD")
+    pooler = _build_pooler(cfg, cfg.FAST_RCNN, strides, is_adaptive=entry.is_adaptive)
+    head = entry.make(
+        BoxHeadSettings(
+            in_channels=in_channels,
+            resolution=options.ROI_XFORM_RESOLUTION,
+            num_inputs=pooler.num_outputs,
+            hidden_channels=options.MLP_HEAD_DIM,
+            conv_channels=options.CONV_HEAD_DIM,
+            num_convs=options.NUM_STACKED_CONVS,
+            norm=norm,
+        )
+    )
+    return RoIHeads(
+        box_pooler=pooler,
+        box_head=head,
+        box_predictor=BoxPredictor(
+            in_channels=head.out_channels,  # type: ignore[arg-type]
+            num_classes=num_classes,
+            is_class_agnostic=cfg.MODEL.CLS_AGNOSTIC_BBOX_REG,
+        ),
+        box_coder=BoxCoder(weights=cfg.MODEL.BBOX_REG_WEIGHTS),
+        sampling=RoISampling(
+            num_samples=cfg.TRAIN.BATCH_SIZE_PER_IM,
+            foreground_fraction=cfg.TRAIN.FG_FRACTION,
+            foreground_iou=cfg.TRAIN.FG_THRESH,
+            background_high=cfg.TRAIN.BG_THRESH_HI,
+            background_low=cfg.TRAIN.BG_THRESH_LO,
+            crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH,
+        ),
+        detection_settings=DetectionSettings(
+            score_threshold=cfg.TEST.SCORE_THRESH,
+            nms_threshold=cfg.TEST.NMS,
+            max_detections=cfg.TEST.DETECTIONS_PER_IM,
+            has_regression=cfg.TEST.BBOX_REG,
+        ),
+        mask_branch=_build_mask_branch(cfg, in_channels, strides, num_classes, norm) if cfg.MODEL.MASK_ON else None,
+    )
+
+
+def _build_mask_branch(
+    cfg: CfgNode, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder
+) -> MaskBranch:
+    options = cfg.MRCNN
+    entry = find_part(MASK_HEADS, options.ROI_MASK_HEAD, option="MRCNN.ROI_MASK_HEAD")
+    pooler = _build_pooler(cfg, cfg.MRCNN, strides, is_adaptive=entry.is_adaptive)
+    head = entry.make(
+        MaskHeadSettings(
+            in_channels=in_channels,
+            resolution=options.ROI_XFORM_RESOLUTION,
+            num_inputs=pooler.num_outputs,
+            num_masks=num_classes if options.CLS_SPECIFIC_MASK else 1,
+            channels=options.DIM_REDUCED,
+            dilation=options.DILATION,
+            init=options.CONV_INIT,
+            norm=norm,
+        )
+    )
+    return MaskBranch(pooler=pooler, head=head, loss_weight=options.WEIGHT_LOSS_MASK)
+
+
+def _build_pooler(cfg: CfgNode, head: CfgNode, strides: tuple[int, ...], *, is_adaptive: bool) -> RoIPooler:
+    levels = select_levels(
+        strides,
+        low=cfg.FPN.ROI_MIN_LEVEL,
+        high=cfg.FPN.ROI_MAX_LEVEL,
+        options="FPN.ROI_MIN_LEVEL to FPN.ROI_MAX_LEVEL",
+    )
+    if not is_adaptive:
+        levels = coarsest_of_each_stride(levels, strides)
+    return RoIPooler(
+        levels=levels,
+        strides=[strides[level] for level in levels],
+        output_size=head.ROI_XFORM_RESOLUTION,
+        sampling_ratio=head.ROI_XFORM_SAMPLING_RATIO,
+        is_adaptive=is_adaptive,
+        canonical_scale=cfg.FPN.ROI_CANONICAL_SCALE,
+        canonical_level=cfg.FPN.ROI_CANONICAL_LEVEL,
+    )

@@ -1,0 +1,59 @@
+"""The region proposal network of the configuration."""
+
+from __future__ import annotations
+
+from fpt.core.config_node import CfgNode
+from fpt.modeling.levels import select_levels
+from fpt.modeling.rpn.anchors import AnchorGenerator
+from fpt.modeling.rpn.head import RPNHead
+from fpt.modeling.rpn.proposals import ProposalSettings
+from fpt.modeling.rpn.rpn import RegionProposalNetwork
+from fpt.modeling.sampling import AnchorSampling
+
+
+def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> RegionProposalNetwork:
+    """The region proposal network on levels FPN.RPN_MIN_LEVEL to RPN_MAX_LEVEL.
+
+    Args:
+        cfg: the whole configuration.
+        in_channels: channels of each map of the neck.
+        strides: their strides, finest first.
+
+    Raises:
+        UserError: the neck has no such level.
+    """
+    levels = select_levels(
+        strides,
+        low=cfg.FPN.RPN_MIN_LEVEL,
+        high=cfg.FPN.RPN_MAX_LEVEL,
+        options="FPN.RPN_MIN_LEVEL to FPN.RPN_MAX_LEVEL",
+    )
+    anchor_generator = AnchorGenerator(
+        sizes=[cfg.FPN.RPN_ANCHOR_START_SIZE * 2**index for index in range(len(levels))],
+        aspect_ratios=cfg.FPN.RPN_ASPECT_RATIOS,
+        strides=[strides[level] for level in levels],
+    )
+    return RegionProposalNetwork(
+        levels=levels,
+        head=RPNHead(in_channels=in_channels, num_anchors=anchor_generator.num_anchors),
+        anchor_generator=anchor_generator,
+        sampling=AnchorSampling(
+            positive_iou=cfg.TRAIN.RPN_POSITIVE_OVERLAP,
+            negative_iou=cfg.TRAIN.RPN_NEGATIVE_OVERLAP,
+            num_samples=cfg.TRAIN.RPN_BATCH_SIZE_PER_IM,
+            positive_fraction=cfg.TRAIN.RPN_FG_FRACTION,
+            straddle_threshold=cfg.TRAIN.RPN_STRADDLE_THRESH,
+            crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH,
+        ),
+        training_settings=_proposal_settings(cfg.TRAIN),
+        test_settings=_proposal_settings(cfg.TEST),
+    )
+
+
+def _proposal_settings(phase: CfgNode) -> ProposalSettings:
+    return ProposalSettings(
+        pre_nms_top_n=phase.RPN_PRE_NMS_TOP_N,
+        post_nms_top_n=phase.RPN_POST_NMS_TOP_N,
+        nms_threshold=phase.RPN_NMS_THRESH,
+        min_size=phase.RPN_MIN_SIZE,
+    )

@@ -1,0 +1,139 @@
+"""What the builders read from the configuration for a part that is chosen by name: the one argument of its factory.
+
+A factory takes what it needs. A new field breaks none, which a new keyword argument would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from torch import nn
+
+from fpt.layers.norm import NormBuilder
+
+Settings = TypeVar("Settings")
+
+
+class PixelValues(NamedTuple):
+    """How the images were prepared that a backbone's published weights were trained on.
+
+    A backbone may say it as its attribute ``pixel_values``; other options of the pixels are then warned of.
+
+    Attributes:
+        pixel_format: ``RGB`` or ``BGR``.
+        means, stds: of each channel in that order, 0..255.
+    """
+
+    pixel_format: str
+    means: tuple[float, float, float]
+    stds: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """Options of a backbone.
+
+    Attributes:
+        norm: builder of GroupNorm, to train from scratch (RESNETS.USE_GN); None = frozen affine BatchNorm.
+        freeze_at: 0 trains all, 1 freezes the stem, 2 the first stage too, and so on; 5 = everything.
+        stride_in_1x1: a bottleneck strides in its first 1x1 convolution.
+        base_channels: channels of the stem.
+    """
+
+    norm: NormBuilder | None
+    freeze_at: int
+    stride_in_1x1: bool
+    base_channels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeckSettings:
+    """Options of a neck, and the maps that it gets.
+
+    Attributes:
+        in_channels: channels of the backbone's maps, finest first.
+        strides: their strides in pixels.
+        out_channels: channels of each output.
+        norm: builder of GroupNorm (FPN.USE_GN), or None.
+        zero_init_lateral: start the lateral convolutions at zero.
+    """
+
+    in_channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    out_channels: int
+    norm: NormBuilder | None
+    zero_init_lateral: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxHeadSettings:
+    """Options of a box head.
+
+    Attributes:
+        in_channels: channels of the RoI features.
+        resolution: their side in cells.
+        num_inputs: RoI features of so many levels come in: all of them if the head pools adaptively, else 1.
+        hidden_channels: outputs of the fully connected layers.
+        conv_channels: channels of the convolutions.
+        num_convs: convolutions.
+        norm: builder of GroupNorm, for heads that have it.
+    """
+
+    in_channels: int
+    resolution: int
+    num_inputs: int
+    hidden_channels: int
+    conv_channels: int
+    num_convs: int
+    norm: NormBuilder
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskHeadSettings:
+    """Options of a mask head.
+
+    Attributes:
+        in_channels: channels of the RoI features.
+        resolution: their side in cells.
+        num_inputs: RoI features of so many levels come in: all of them if the head pools adaptively, else 1.
+        num_masks: masks a RoI: one a class, background included, or 1 for all.
+        channels: channels of the convolutions.
+        dilation: of the 3x3 convolutions.
+        init: how the convolutions start: ``GaussianFill`` or ``MSRAFill``.
+        norm: builder of GroupNorm, for heads that have it.
+    """
+
+    in_channels: int
+    resolution: int
+    num_inputs: int
+    num_masks: int
+    channels: int
+    dilation: int
+    init: str
+    norm: NormBuilder
+
+
+@dataclass(frozen=True)
+class HeadEntry(Generic[Settings]):
+    """A box or mask head by name.
+
+    Attributes:
+        make: the factory. A box head takes ``num_inputs`` tensors [R, C, P, P], returns [R, out_channels] and says
+            ``out_channels``; a mask head returns logits float32 [R, num_masks, M, M].
+        is_adaptive: its RoI features come from every level (adaptive feature pooling), not from the one that fits.
+    """
+
+    make: Callable[[Settings], nn.Module]
+    is_adaptive: bool = False
+
+
+BackboneFactory = Callable[[BackboneSettings], nn.Module]
+"""Makes a module with ``out_channels`` and ``strides``, from images [N, 3, H, W] to maps by name, finest first."""
+
+NeckFactory = Callable[[NeckSettings], nn.Module]
+"""Makes a module with ``out_channels``: ``neck(maps, sizes_hw=, padded_hw=)`` -> maps by name, finest first.
+
+It says ``strides`` where they are not those of the backbone.
+"""
