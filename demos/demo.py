@@ -61,7 +61,8 @@ def _run(args: argparse.Namespace) -> int:
     checkpoint = result.checkpoint
     assert checkpoint is not None
     _announce("Evaluation")
-    (metrics,) = evaluate_checkpoint(cfg, checkpoint, EvaluationOptions(output_dir=output_dir)).values()
+    evaluated = evaluate_checkpoint(cfg, checkpoint, EvaluationOptions(output_dir=output_dir))
+    (metrics,) = evaluated.metrics.values()
     _announce("Images")
     images = sorted((shapes / "images" / "val").iterdir())[:NUM_IMAGES]
     predict_files(Predictor(checkpoint, cfg=cfg, score_threshold=0.5), images, output_dir / "images")

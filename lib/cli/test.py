@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate; returns the exit status: 0, or 2 for wrong input."""
+    """Evaluate; returns the exit status: 0, 1 when a drawing could not be written, 2 for wrong input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(arguments)
     return run_command(partial(_run, args, arguments))
@@ -45,5 +45,4 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         uses_all_gpus=args.multi_gpu_testing,
         command=("fpt-test", *arguments),
     )
-    evaluate_checkpoint(cfg.freeze(), args.load_ckpt, options)
-    return 0
+    return 1 if evaluate_checkpoint(cfg.freeze(), args.load_ckpt, options).failures else 0

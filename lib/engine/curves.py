@@ -40,7 +40,7 @@ class CurveWriter(Protocol):
         """Draw every value of the record over its `step`."""
 
     def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Keep images, uint8 [H, W, 3] BGR, by name."""
+        """Keep images, uint8 [H, W, 3] RGB, by name."""
 
     def close(self) -> None:
         """Write what is still queued."""
@@ -72,7 +72,7 @@ class TensorboardWriter:
         """See CurveWriter."""
         from tensorboardX.summary import image
 
-        self._write([image(f"images/{name}", _rgb(p), dataformats="HWC") for name, p in images.items()], step)
+        self._write([image(f"images/{name}", p, dataformats="HWC") for name, p in images.items()], step)
 
     def close(self) -> None:
         """See CurveWriter."""
@@ -136,7 +136,7 @@ class WandbWriter:
 
     def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
-        logged = {f"images/{name}": self._image(_rgb(image)) for name, image in images.items()}
+        logged = {f"images/{name}": self._image(image) for name, image in images.items()}
         self._run.log(logged, step=step)
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class MlflowWriter:
     def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """See CurveWriter."""
         for name, image in images.items():
-            self._mlflow.log_image(_rgb(image), artifact_file=f"images/{name}_{step}.png")
+            self._mlflow.log_image(image, artifact_file=f"images/{name}_{step}.png")
 
     def close(self) -> None:
         """See CurveWriter."""
@@ -227,10 +227,6 @@ class CurveWriters:
 
 def _values(record: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in record.items() if name != "step"}
-
-
-def _rgb(image: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _id_in(file: Path, *, is_kept: bool) -> str:

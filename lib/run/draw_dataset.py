@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fpt.dataloaders.image_io import read_image
 from fpt.evaluation.coco import complete_ground_truth
 from fpt.run.image_files import output_names
 from fpt.structures.detections import Detections
+from fpt.utils.errors import UserError
 from fpt.visualization.draw import draw_side_by_side
 from fpt.visualization.ground_truth import detections_from_annotations
 from fpt.visualization.image_output import save_image
@@ -24,29 +26,52 @@ _LOGGER = logging.getLogger("fpt")
 _NUM_KEPT = 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawnImages:
+    """Drawings of a data set.
+
+    Attributes:
+        last: the last few, uint8 [H, W, 3] RGB, by name.
+        failures: files that could not be written.
+    """
+
+    last: dict[str, np.ndarray]
+    failures: list[Path]
+
+
 def draw_dataset(
     dataset: CocoDataset, detections: Sequence[Detections], folder: Path, *, score_threshold: float
-) -> dict[str, np.ndarray]:
-    """Write ``<folder>/<name of the image>.png`` for each of `detections`; returns the last few by name.
+) -> DrawnImages:
+    """Write ``<folder>/<name of the image>.png`` for each of `detections`: found on the left, annotated on the right.
 
-    The images are uint8 [H, W, 3] BGR: what was found on the left, what is annotated on the right.
+    A file that cannot be written is one logged error; the others are written.
+
+    Raises:
+        UserError: an image cannot be read.
     """
     annotations = _annotations_by_image(dataset)
     index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
     paths = [dataset.image_path(index_of[found.image_id]) for found in detections]
-    drawn: dict[str, np.ndarray] = {}
+    last: dict[str, np.ndarray] = {}
+    failures: list[Path] = []
     for found, path, name in zip(detections, paths, output_names(paths), strict=True):
         truth = detections_from_annotations(
             annotations[found.image_id], dataset.category_ids, image_id=found.image_id, size_hw=found.size_hw
         )
-        drawn[name] = draw_side_by_side(
+        drawing = draw_side_by_side(
             read_image(path, found.size_hw), found, truth, dataset.class_names, score_threshold=score_threshold
         )
-        save_image(folder / f"{name}.png", drawn[name])
-        if len(drawn) > _NUM_KEPT:
-            del drawn[next(iter(drawn))]
-    _LOGGER.info("%d images drawn: %s", len(detections), folder)
-    return drawn
+        try:
+            save_image(folder / f"{name}.png", drawing)
+        except UserError as error:
+            _LOGGER.error("%s", error)
+            failures.append(folder / f"{name}.png")
+            continue
+        last[name] = drawing
+        if len(last) > _NUM_KEPT:
+            del last[next(iter(last))]
+    _LOGGER.info("%d of %d images drawn: %s", len(detections) - len(failures), len(detections), folder)
+    return DrawnImages(last=last, failures=failures)
 
 
 def _annotations_by_image(dataset: CocoDataset) -> dict[int, list[dict[str, Any]]]:

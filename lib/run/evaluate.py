@@ -54,17 +54,26 @@ def evaluate(
         cfg = resolve_config(cfg)
         model.to(torch.device(cfg.DEVICE))
         opened = open_test_dataset(cfg, dataset) if isinstance(dataset, str) else dataset
-        detections = detect_dataset(cfg, model, opened, index_range=options.index_range)
-        metrics = evaluate_detections(cfg, opened, detections, options.output_dir)
-        if options.draws and options.output_dir is not None and is_main():
-            draw_dataset(opened, detections, options.output_dir / "vis", score_threshold=cfg.VIS_TH)
-        return metrics
+        return _evaluate_and_draw(cfg, model, opened, options)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedCheckpoint:
+    """What an evaluation of a checkpoint gives.
+
+    Attributes:
+        metrics: by the name of the data set, as `evaluate` returns them.
+        failures: drawings that could not be written.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    failures: list[Path]
 
 
 def evaluate_checkpoint(
     cfg: CfgNode, checkpoint: Path, options: EvaluationOptions | None = None
-) -> dict[str, dict[str, Any]]:
-    """Evaluate a checkpoint on every data set of TEST.DATASETS; returns the metrics by its name.
+) -> EvaluatedCheckpoint:
+    """Evaluate a checkpoint on every data set of TEST.DATASETS.
 
     Each data set's results go into a folder of its own where there are several.
 
@@ -93,13 +102,26 @@ def evaluate_checkpoint(
         if options.uses_all_gpus and not is_distributed():
             model = parallelize(model, cfg).eval()
         _LOGGER.info("checkpoint %s: %d steps", checkpoint, trained.step)
-        metrics = {}
+        result = EvaluatedCheckpoint(metrics={}, failures=[])
         for dataset in datasets:
             folder = output_dir / dataset.name if len(datasets) > 1 else output_dir
             own = EvaluationOptions(output_dir=folder, index_range=options.index_range, draws=options.draws or cfg.VIS)
-            metrics[dataset.name] = evaluate(cfg, model, dataset, own)
+            result.metrics[dataset.name], failures = _evaluate_and_draw(cfg, model, dataset, own)
+            result.failures.extend(failures)
             _LOGGER.info("results: %s", folder)
-        return metrics
+        return result
+
+
+def _evaluate_and_draw(
+    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, options: EvaluationOptions
+) -> tuple[dict[str, Any], list[Path]]:
+    """Metrics, and the drawings that could not be written."""
+    detections = detect_dataset(cfg, model, dataset, index_range=options.index_range)
+    metrics = evaluate_detections(cfg, dataset, detections, options.output_dir)
+    if not (options.draws and options.output_dir is not None and is_main()):
+        return metrics, []
+    drawn = draw_dataset(dataset, detections, options.output_dir / "vis", score_threshold=cfg.VIS_TH)
+    return metrics, drawn.failures
 
 
 def default_output_dir(checkpoint: Path) -> Path:

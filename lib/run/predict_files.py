@@ -80,8 +80,5 @@ def _predict_file(predictor: Predictor, path: Path, target: Path, formats: Seque
     _LOGGER.info("%s: %d detection%s", path, len(result), "" if len(result) == 1 else "s")
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
     for file in files:
-        try:
-            result.save(file)
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
+        result.save(file)
     return files

@@ -26,7 +26,7 @@ from fpt.structures.paste import decode_mask
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json
 from fpt.visualization.draw import detections_to_json, draw_detections
-from fpt.visualization.image_output import save_image
+from fpt.visualization.image_output import explained_output, save_image
 
 ImageLike = str | Path | np.ndarray | Image.Image | Tensor
 
@@ -97,7 +97,8 @@ class Prediction:
         """
         path = Path(path)
         if path.suffix.lower() == ".json":
-            write_json(path, self.to_json())
+            with explained_output(path):
+                write_json(path, self.to_json())
         else:
             save_image(path, self.draw())
 

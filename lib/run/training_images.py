@@ -58,4 +58,5 @@ class TrainingImages:
             found = detect_dataset(self.cfg, self.state.model, self.dataset, index_range=(0, end))
         if is_main():
             folder = self.folder / "images" / f"step{step}"
-            self.curves.add_images(step, draw_dataset(self.dataset, found, folder, score_threshold=self.cfg.VIS_TH))
+            drawn = draw_dataset(self.dataset, found, folder, score_threshold=self.cfg.VIS_TH)
+            self.curves.add_images(step, drawn.last)

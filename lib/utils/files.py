@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_MAX_NAME_BYTES = 255
+
 
 def write_atomic(
     path: Path, write: Callable[[BinaryIO], object], *, before_move: Callable[[], None] = lambda: None
@@ -18,7 +20,7 @@ def write_atomic(
     The temporary file is removed when `write` fails; `before_move` is called only once it is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -29,6 +31,13 @@ def write_atomic(
         _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(name: str) -> str:
+    """A name beside `name` that a file system takes wherever it takes `name`, which may have all of 255 bytes."""
+    end = f".{os.getpid()}.tmp"
+    start = os.fsencode(name)[: _MAX_NAME_BYTES - len(end) - 1]
+    return f".{start.decode(errors='ignore')}{end}"
 
 
 def remove_leftovers(folder: Path) -> None:

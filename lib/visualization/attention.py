@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from fpt.visualization.image_output import explained_output
+
 _CELL_INCHES = 2.6
 _DPI = 110
 _COLOUR_MAP = "inferno"
@@ -94,8 +96,13 @@ def draw_attention(image: np.ndarray, point_xy: tuple[float, float], levels: Seq
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure; its type is the suffix of `path` (png, jpg, pdf)."""
-    figure.savefig(path)
+    """Write the figure; its type is the suffix of `path` (png, jpg, pdf).
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with explained_output(path):
+        figure.savefig(path)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

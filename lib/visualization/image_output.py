@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ FORMATS = ("png", "jpg", "pdf")
 
 _DPI = 100
 _JPEG_QUALITY = 92
+_MAX_JPEG_SIDE = 65_500  # libjpeg's
 _PAGE = re.compile(
     rb"<< /Type /XObject /Subtype /Image /Width (\d+) /Height (\d+) [^>]*/Length (\d+) >>\nstream\n", re.DOTALL
 )
@@ -25,16 +28,38 @@ def save_image(path: Path, image: np.ndarray) -> None:
     """Write an image (uint8 [H, W, 3] RGB) in the format of its suffix; the file is complete or absent.
 
     Raises:
-        UserError: for another suffix than png, jpg, jpeg or pdf.
+        UserError: another suffix than png, jpg, jpeg or pdf, more pixels a side than the format has, or a file that
+            cannot be written.
     """
     suffix = path.suffix.lower()
+    if suffix != ".png" and max(image.shape[:2]) > _MAX_JPEG_SIDE:
+        raise UserError(
+            f"{path} cannot be written: {image.shape[1]} x {image.shape[0]} pixels are more than the "
+            f"{_MAX_JPEG_SIDE} a side that a JPEG may have; use png"
+        )
     if suffix == ".pdf":
         content = _to_pdf([(image.shape[1], image.shape[0], _encode(".jpg", image))])
     elif suffix in (".png", ".jpg", ".jpeg"):
         content = _encode(suffix, image)
     else:
         raise UserError(f"image format {path.suffix!r} of {path} is unknown; legal: {', '.join(FORMATS)}")
-    write_atomic(path, lambda file: file.write(content))
+    with explained_output(path):
+        write_atomic(path, lambda file: file.write(content))
+
+
+@contextmanager
+def explained_output(path: Path) -> Iterator[None]:
+    """Context that turns what the system says of a file that cannot be written into a UserError with a way out."""
+    try:
+        yield
+    except OSError as error:
+        advice = {
+            errno.ENAMETOOLONG: "; give the image a shorter name",
+            errno.ENOSPC: "; make room or use another folder",
+        }
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}{advice.get(error.errno or 0, '')}"
+        ) from error
 
 
 def merge_pdfs(paths: Sequence[Path], merged: Path) -> None:
@@ -52,7 +77,8 @@ def merge_pdfs(paths: Sequence[Path], merged: Path) -> None:
             raise UserError(f"{path} was not written by this program: it cannot be merged")
         pages += found
     content = _to_pdf(pages)
-    write_atomic(merged, lambda file: file.write(content))
+    with explained_output(merged):
+        write_atomic(merged, lambda file: file.write(content))
 
 
 def _encode(suffix: str, image: np.ndarray) -> bytes:

@@ -83,3 +83,19 @@ def test_folder_without_images(tmp_path: Path) -> None:
 def test_names_do_not_collide() -> None:
     names = output_names([Path(name) for name in ("a.jpg", "b.png", "c.jpg", "c.PNG", "x/d.jpg", "y/d.jpg", "log.png")])
     assert names == ["a", "b", "c_jpg", "c_PNG", "d_jpg", "d_jpg_2", "log_2"]
+
+
+def test_an_output_that_cannot_be_written_is_one_message_and_the_others_are_drawn(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    long_name = "n" * 251 + ".jpg"  # a legal name, whose json would have 256 letters
+    shutil.copy(trained.folder / "images" / "1.png", folder / long_name)
+    shutil.copy(trained.folder / "images" / "1.png", folder / "z.png")
+    more = ("--load_ckpt", trained.checkpoint, "--image_dir", folder, "--output_dir", tmp_path / "out")
+    assert main(trained.arguments(*more)) == 1
+    captured = capsys.readouterr()
+    assert captured.err.strip() == f"error: no result for {folder / long_name}"
+    assert "File name too long; give the image a shorter name" in captured.out
+    assert {path.name for path in (tmp_path / "out").glob("z.*")} == {"z.png", "z.json"}

@@ -18,7 +18,7 @@ from fpt.utils.errors import UserError
 
 RECORD = {"step": 20, "lr": 0.01, "loss": 1.5}
 IMAGE = np.zeros((2, 3, 3), np.uint8)
-IMAGE[..., 0] = 255  # blue
+IMAGE[..., 0] = 255  # red
 
 
 class Notes:
@@ -92,7 +92,7 @@ def test_tensorboard_gets_values_and_images_at_once(tmp_path: Path) -> None:
     last = events_in(tmp_path)[-1]
     assert last.summary.value[0].tag == "images/a"
     shown = cv2.imdecode(np.frombuffer(last.summary.value[0].image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    assert np.array_equal(shown, IMAGE)
+    assert np.array_equal(shown[..., ::-1], IMAGE)  # OpenCV's order is BGR
     writer.close()
 
 
@@ -136,7 +136,7 @@ def test_wandb_gets_values_and_images_and_goes_on_in_the_same_run(tmp_path: Path
     assert values == (({"lr": 0.01, "loss": 1.5},), {"step": 20})
     (kind, array) = images[0][0]["images/a"]
     assert kind == "image"
-    assert array[0, 0].tolist() == [0, 0, 255]  # RGB
+    assert array[0, 0].tolist() == [255, 0, 0]  # RGB
     assert len(wandb.of("finish")) == 1
 
 
@@ -151,7 +151,7 @@ def test_mlflow_gets_values_and_images_and_goes_on_in_the_same_run(tmp_path: Pat
     assert mlflow.of("create_experiment")[0] == (("fpt",), {"artifact_location": (tmp_path / "mlflow").as_uri()})
     assert mlflow.of("log_metrics") == [(({"lr": 0.01, "loss": 1.5},), {"step": 20})]
     ((array,), more) = mlflow.of("log_image")[0]
-    assert (array[0, 0].tolist(), more) == ([0, 0, 255], {"artifact_file": "images/a_20.png"})
+    assert (array[0, 0].tolist(), more) == ([255, 0, 0], {"artifact_file": "images/a_20.png"})
     assert mlflow.of("log_dict") == [(({"SEED": 3}, "config.yaml"), {})]
     assert len(mlflow.of("end_run")) == 1
 

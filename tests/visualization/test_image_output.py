@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -62,3 +63,33 @@ def test_wrong_input_is_named(tmp_path: Path) -> None:
     (tmp_path / "other.pdf").write_bytes(b"%PDF-1.7 something else")
     with pytest.raises(UserError, match=r"other.pdf was not written by this program"):
         merge_pdfs([tmp_path / "other.pdf"], tmp_path / "all.pdf")
+
+
+def test_a_jpeg_that_is_too_large_names_the_way_out(tmp_path: Path) -> None:
+    image = np.zeros((2, 65_501, 3), np.uint8)
+    for name in ("a.jpg", "a.pdf"):
+        with pytest.raises(UserError, match=r"65501 x 2 pixels are more than the 65500 a side .*; use png"):
+            save_image(tmp_path / name, image)
+    save_image(tmp_path / "a.png", image)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_name_of_255_bytes_is_written_and_a_longer_one_is_one_message(tmp_path: Path) -> None:
+    image = np.zeros((2, 2, 3), np.uint8)
+    longest = tmp_path / ("n" * 251 + ".png")
+    save_image(longest, image)
+    umlauts = tmp_path / ("ü" * 125 + ".png")
+    save_image(umlauts, image)
+    assert sorted(tmp_path.iterdir()) == sorted([longest, umlauts])
+    with pytest.raises(UserError, match="cannot be written: File name too long; give the image a shorter name"):
+        save_image(tmp_path / ("n" * 252 + ".png"), image)
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(UserError, match=r"a\.png cannot be written: No space left on device; make room"):
+        save_image(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
