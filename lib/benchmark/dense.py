@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fpt.layers.attention import Similarity
-from fpt.modeling.neck import query_attention
+from fpt.modeling.neck import self_transformer
 
 
 def dense_mixture_attention(
@@ -48,9 +48,9 @@ def dense_mixture_attention(
 @contextmanager
 def dense_attention_in_necks() -> Iterator[None]:
     """Within it, self- and grounding transformers compute the dense formula."""
-    original = query_attention.mixture_attention
-    query_attention.mixture_attention = dense_mixture_attention
+    original = self_transformer.mixture_attention
+    self_transformer.mixture_attention = dense_mixture_attention
     try:
         yield
     finally:
-        query_attention.mixture_attention = original
+        self_transformer.mixture_attention = original

@@ -65,12 +65,17 @@ def mixture_attention(
         scale=scale if scale is not None else (query.shape[-1] / num_parts) ** -0.5,
     )
     with _without_autocast(query.device.type):
-        mean_key = _mean_key(key, key_padding_mask)
-        shares = torch.softmax(mean_key @ mixture.to(mean_key.dtype).t(), dim=-1)
+        shares = mixture_shares(key, mixture, key_padding_mask)
         is_plain = query.device.type == "cpu" and not torch.compiler.is_compiling()
         if is_plain or not is_fusable(query, value, num_parts, settings):
             return MixtureOfSoftmaxes.apply(query, key, value, shares, key_padding_mask, settings)
         return fused_mixture_attention(query, key, value, shares, key_padding_mask, settings)
+
+
+def mixture_shares(key: Tensor, mixture: Tensor, padding: Tensor | None = None) -> Tensor:
+    """pi, the share of each part: keys [B, Nk, Dk], w [M, Dk] and padding bool [B, Nk] -> [B, M], float32 at least."""
+    mean_key = _mean_key(key, padding)
+    return torch.softmax(mean_key @ mixture.to(mean_key.dtype).t(), dim=-1)
 
 
 def local_mixture_attention(

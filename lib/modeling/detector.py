@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from fpt.modeling.normalizer import ImageNormalizer
 from fpt.modeling.roi_heads.roi_heads import RoIHeads
 from fpt.modeling.rpn.rpn import RegionProposalNetwork
 from fpt.structures.image_list import ImageList, padded_size
+from fpt.utils.errors import UserError
 
 
 class GeneralizedRCNN(nn.Module):
@@ -95,3 +98,20 @@ class GeneralizedRCNN(nn.Module):
             found = self.roi_heads.detect(features, proposals, sizes_hw=batch.sizes_hw)
             detections.update(zip(members, found, strict=True))
         return [detections[index] for index in range(len(images))]
+
+
+def compile_backbone(model: nn.Module, *, backend: str = "inductor") -> None:
+    """Compile ``model.backbone`` with torch.compile, in place: names of parameters stay, and so do checkpoints.
+
+    The backbone takes most of the time of a step and knows no sizes of single images, of which the other parts would be
+    compiled anew. Each size of a batch is compiled when it first comes, the later ones in general.
+
+    Raises:
+        UserError: there is no C++ compiler for the CPU's code.
+    """
+    backbone = model.get_submodule("backbone")
+    is_on_cpu = all(not parameter.is_cuda for parameter in backbone.parameters())
+    compilers = [os.environ.get("CXX", ""), "g++", "clang++"]
+    if backend == "inductor" and is_on_cpu and not any(shutil.which(name) for name in compilers if name):
+        raise UserError("MODEL.COMPILE needs a C++ compiler on a CPU: install g++ or clang++, or set CXX")
+    backbone.compile(backend=backend)

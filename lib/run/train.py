@@ -21,7 +21,7 @@ from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.train_loop import Hook, LoopSettings
 from fpt.engine.train_loop import train as run_loop
 from fpt.engine.writers import SkippedStepsWriter
-from fpt.modeling.compiled import compile_backbone
+from fpt.modeling.detector import compile_backbone
 from fpt.parallel.processes import process_group
 from fpt.run.config import adapt_to_batch, resolve_config
 from fpt.run.devices import describe_devices, parallelize

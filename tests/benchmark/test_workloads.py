@@ -9,7 +9,7 @@ from fpt.benchmark.dense import dense_attention_in_necks, dense_mixture_attentio
 from fpt.benchmark.measure import measure
 from fpt.benchmark.workloads import WORKLOADS, Neck, backbone_maps
 from fpt.layers.attention import mixture_attention
-from fpt.modeling.neck import query_attention
+from fpt.modeling.neck import self_transformer
 
 CPU = torch.device("cpu")
 
@@ -34,9 +34,9 @@ def test_dense_attention_replaces_that_of_the_neck_for_a_while():
     with torch.no_grad():
         ours = neck(maps)
         with dense_attention_in_necks():
-            assert query_attention.mixture_attention is dense_mixture_attention
+            assert self_transformer.mixture_attention is dense_mixture_attention
             dense = neck(maps)
-    assert query_attention.mixture_attention is mixture_attention
+    assert self_transformer.mixture_attention is mixture_attention
     for name in ours:
         assert torch.allclose(ours[name], dense[name], atol=1e-4)
 

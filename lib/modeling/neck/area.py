@@ -1,8 +1,8 @@
-"""Which cells of a padded batch belong to the images, and normalisation that sees no others."""
+"""Which cells of a padded batch belong to the images; normalisation, and convolutions with it, that see no others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 
 Sizes = Sequence[tuple[int, int]]
+NormFactory = Callable[[int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,29 @@ def _check_cells(num_cells: int, norm: _BatchNorm) -> None:
             f"{type(norm).__name__} in training got one image of 1 x 1 cells, of which there is no variance: use "
             "GroupNorm or none (MODEL.FPT.NORM GN, FPN.USE_GN), larger images or a larger batch"
         )
+
+
+class ConvNorm(nn.Module):
+    """Convolution that keeps the size (or divides it by the stride, rounding up), then the normalisation, if any.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel: side of the kernel, odd.
+        stride: stride.
+        norm: makes the normalisation, or None; the convolution has a bias only without it.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, norm: NormFactory | None = None
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=norm is None)
+        self.norm = norm(out_channels) if norm is not None else nn.Identity()
+
+    def forward(self, x: Tensor, area: Area) -> Tensor:
+        """[B, C, H, W], zero outside the images, and their area on the output's level -> the same, zero outside."""
+        return area.normalise(self.norm, self.conv(x))
 
 
 def level_area(x: Tensor, sizes_hw: Sizes | None, padded_hw: tuple[int, int] | None) -> Area:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from fpt.layers.attention_weights import mixture_weights
+from fpt.layers.attention import mixture_attention, mixture_shares
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.grounding_transformer import LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_keys import pooled_size
-from fpt.modeling.neck.query_attention import QueryAttention
+from fpt.modeling.neck.self_transformer import QueryAttention
+
+_COLUMNS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,8 @@ def _row(kind: str, module: QueryAttention, cell: Tensor, seen: Tensor, name: st
     size = pooled_size(seen.shape[-2], seen.shape[-1], max_keys)
     grid = F.adaptive_avg_pool2d(seen, size) if size != tuple(seen.shape[-2:]) else seen
     keys = module.key(grid[0].flatten(1).mT)
-    parts, shares = mixture_weights(
-        module.query(cell), keys, module.mixture, mean_key=keys.mean(0), similarity=module.similarity
-    )
-    return AttentionRow(kind, name, parts.unflatten(1, size), shares)
+    shares = mixture_shares(keys[None], module.mixture)[0]
+    return AttentionRow(kind, name, _parts(module, cell, keys).unflatten(1, size), shares)
 
 
 def _local_row(
@@ -103,17 +103,30 @@ def _local_row(
     top, left = position[0] // module.ratio, position[1] // module.ratio
     padded = F.pad(keys, (0, 0, margin, margin, margin, margin))
     window = padded[top : top + module.window, left : left + module.window]
-    parts, shares = mixture_weights(
-        transform.query(cell),
-        window.flatten(0, 1),
-        transform.mixture,
-        mean_key=keys.mean(dim=(0, 1)),
-        similarity=transform.similarity,
-    )
+    parts = _parts(transform, cell, window.flatten(0, 1))
     whole = parts.new_zeros(len(parts), *padded.shape[:2])
     whole[:, top : top + module.window, left : left + module.window] = parts.unflatten(1, window.shape[:2])
     inside = whole[:, margin : whole.shape[1] - margin, margin : whole.shape[2] - margin]
-    return AttentionRow("LGT", name, inside, shares)
+    return AttentionRow("LGT", name, inside, mixture_shares(keys.flatten(0, 1)[None], transform.mixture)[0])
+
+
+def _parts(module: QueryAttention, cell: Tensor, keys: Tensor) -> Tensor:
+    """[M, Nk], the softmax of each part of one query over keys [Nk, Dk].
+
+    What attention gives for values that are the identity are its weights; each part is an attention of its own, with a
+    single softmax.
+    """
+    num_parts, num_keys = len(module.mixture), len(keys)
+    query, keys = (x.unflatten(-1, (num_parts, -1)).transpose(0, 1) for x in (module.query(cell)[None], keys))
+    one_part = query.new_zeros(1, query.shape[-1])
+    columns = []
+    for start in range(0, num_keys, _COLUMNS_AT_ONCE):
+        width = min(_COLUMNS_AT_ONCE, num_keys - start)
+        identity = torch.zeros(num_keys, width, device=keys.device)
+        identity[start : start + width].fill_diagonal_(1)
+        identity = identity.expand(num_parts, -1, -1)
+        columns.append(mixture_attention(query, keys, identity, one_part, similarity=module.similarity)[:, 0])
+    return torch.cat(columns, dim=-1)
 
 
 def _describe(features: OrderedDict[str, Tensor]) -> str:

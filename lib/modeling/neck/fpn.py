@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from fpt.modeling.neck.area import Sizes, level_area
-from fpt.modeling.neck.conv_norm import ConvNorm, NormFactory
+from fpt.modeling.neck.area import ConvNorm, NormFactory, Sizes, level_area
 from fpt.modeling.neck.pyramid_checks import check_maps, check_norm
 
 

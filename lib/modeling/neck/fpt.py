@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fpt.layers.dropblock import DropBlock
-from fpt.modeling.neck.area import Area, Sizes, level_area
-from fpt.modeling.neck.conv_norm import ConvNorm, NormFactory
+from fpt.modeling.neck.area import Area, ConvNorm, NormFactory, Sizes, level_area
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_checks import INTERACTIONS, check_levels, check_maps, check_norm, check_sizes
 from fpt.modeling.neck.pyramid_keys import KeyTokens, key_tokens

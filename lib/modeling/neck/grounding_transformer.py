@@ -7,7 +7,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.attention import local_mixture_attention
 from fpt.modeling.neck.area import Area
-from fpt.modeling.neck.query_attention import QueryAttention
+from fpt.modeling.neck.self_transformer import QueryAttention
 
 
 class GroundingTransformer(QueryAttention):

@@ -9,9 +9,8 @@ from torch import Tensor
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from fpt.layers.norm import group_norm
-from fpt.modeling.neck.area import Sizes
+from fpt.modeling.neck.area import NormFactory, Sizes
 from fpt.modeling.neck.compose import PyramidNeck
-from fpt.modeling.neck.conv_norm import NormFactory
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from fpt.modeling.neck.area import Area
-from fpt.modeling.neck.conv_norm import ConvNorm, NormFactory
+from fpt.modeling.neck.area import Area, ConvNorm, NormFactory
 
 
 class RenderingTransformer(nn.Module):

@@ -1,8 +1,51 @@
-"""Self-transformer (ST): interaction of the positions of one level."""
+"""Self-transformer (ST): the positions of one level interact; and what it shares with the grounding transformer."""
 
 from __future__ import annotations
 
-from fpt.modeling.neck.query_attention import QueryAttention
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fpt.layers.attention import Similarity, mixture_attention
+from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.pyramid_keys import KeyTokens
+
+
+class QueryAttention(nn.Module):
+    """Base of the transformers in which every position of a map looks at tokens.
+
+    Args:
+        channels: channels of the map, of the tokens, and of the output.
+        key_channels: channels of q and k.
+        num_mixtures: parts of the mixture of softmaxes.
+        norm: normalisation of the output, or None.
+    """
+
+    similarity: ClassVar[Similarity]
+
+    def __init__(self, *, channels: int, key_channels: int, num_mixtures: int, norm: nn.Module | None) -> None:
+        super().__init__()
+        if key_channels % num_mixtures:
+            raise ValueError(f"{key_channels} key channels cannot be split into {num_mixtures} mixtures")
+        self.query = nn.Linear(channels, key_channels)
+        self.key = nn.Linear(channels, key_channels)
+        self.value = nn.Linear(channels, channels)
+        self.mixture = nn.Parameter(torch.randn(num_mixtures, key_channels) * key_channels**-0.5)
+        self.norm = norm or nn.Identity()
+
+    def forward(self, features: Tensor, keys: KeyTokens, area: Area) -> Tensor:
+        """[B, C, H, W], the tokens that it looks at, and the images' area on the map -> [B, C, H, W]."""
+        queries = self.query(features.permute(0, 2, 3, 1))
+        out = mixture_attention(
+            queries.flatten(1, 2),
+            self.key(keys.tokens),
+            self.value(keys.tokens),
+            self.mixture,
+            similarity=self.similarity,
+            key_padding_mask=keys.padding,
+        )
+        return area.normalise(self.norm, out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2))
 
 
 class SelfTransformer(QueryAttention):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fpt.modeling.compiled import compile_backbone
+from fpt.modeling.detector import compile_backbone
 from fpt.utils.errors import UserError
 
 
