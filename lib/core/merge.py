@@ -25,7 +25,13 @@ ENTRY_KEYS = (*PATH_KEYS, "FORMAT")
 
 
 class Assignment(NamedTuple):
-    """One value on its way into the tree: full dotted key, value as written, and where it was written."""
+    """One value on its way into the tree.
+
+    Attributes:
+        key: full dotted key.
+        value: as written.
+        source: where it was written: a file, ``--set``.
+    """
 
     key: str
     value: Any
