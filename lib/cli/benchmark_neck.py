@@ -18,7 +18,7 @@ import torch
 from fpt.benchmark.measure import limit_memory, measure
 from fpt.benchmark.parts import count_parts, time_neck
 from fpt.benchmark.workloads import PHASES, WORKLOADS
-from fpt.cli.common import CONFIG_FOLDER, positive_int, run_command
+from fpt.cli.common import positive_int, run_command
 from fpt.core.config import load_cfg
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.build import build_model
@@ -27,7 +27,7 @@ from fpt.modeling.neck.build import NECKS
 from fpt.utils.errors import UserError
 
 SIZES = ("256x320", "512x640", "800x1088")
-RECIPE = CONFIG_FOLDER / "e2e_fptnet_R-50_mask.yaml"
+RECIPE = "e2e_fptnet_R-50_mask"
 _NUM_CLASSES = 81
 _MIB = 2**20
 
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", nargs="+", help="only these cases")
     parser.add_argument("--rounds", type=positive_int, default=1, help="turns; cases take turns in each (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--cfg", type=Path, default=RECIPE, help="recipe of the workload detector (%(default)s)")
+    parser.add_argument("--cfg", default=RECIPE, help="recipe of the workload detector (%(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser
