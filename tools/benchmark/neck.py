@@ -1,4 +1,4 @@
-"""Command line that measures the neck: time, peak memory, growth, parameters and FLOPs."""
+"""Measures the neck: time and peak memory of FPN, FPT and the dense formula; parameters and FLOPs by part."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from typing import Any
 
 import torch
 
-from fpt.benchmark.measure import limit_memory, measure
-from fpt.benchmark.parts import count_parts, time_neck
-from fpt.benchmark.workloads import PHASES, WORKLOADS
 from fpt.cli.common import positive_int, run_command
 from fpt.core.config import load_cfg
 from fpt.modeling.backbone_name import parse_backbone_name
@@ -25,6 +22,9 @@ from fpt.modeling.build import build_model
 from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.neck.build import NECKS
 from fpt.utils.errors import UserError
+from measure import limit_memory, measure
+from parts import count_parts, time_neck
+from workloads import PHASES, WORKLOADS
 
 SIZES = ("256x320", "512x640", "800x1088")
 RECIPE = "e2e_fptnet_R-50_mask"
@@ -136,7 +136,7 @@ def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
 
 
 def _measure_in_child(job: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fpt.cli.benchmark_neck", "--child", json.dumps(job)]
+    command = [sys.executable, __file__, "--child", json.dumps(job)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode < 0:
         return {"seconds": None, "peak_bytes": 0}  # the system killed it for its memory
