@@ -1,8 +1,8 @@
-"""Draw where the transformers of a checkpoint look in images."""
+"""Draw where the transformers of a checkpoint look in images: the same as the command fpt-attention."""
 
 import sys
 
-from fpt.cli.visualize_attention import main
+from fpt.cli.entry import attention
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(attention())

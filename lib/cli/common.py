@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import signal
 import sys
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from fpt.utils.distributed import rank
 from fpt.utils.errors import LoaderError, StoppedAtOnce, UserError
 from fpt.utils.logging import setup_logging
 
-CONFIG_FOLDER = Path("configs")
-
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options that every tool has."""
@@ -31,7 +28,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="data set: coco2017, keypoints_coco2017, or a name from DATASETS of the yaml file (NAME_train and "
         "NAME_val are found by NAME); may be left out where the yaml file names TRAIN.DATASETS and TEST.DATASETS",
     )
-    parser.add_argument("--cfg", dest="cfg_file", metavar="FILE", required=True, help="yaml file over the defaults")
+    parser.add_argument(
+        "--cfg",
+        dest="cfg_file",
+        metavar="FILE",
+        required=True,
+        help="yaml file over the defaults, or the name of one of ours, such as e2e_fptnet_R-50_mask or paper/fpt_R-101",
+    )
     parser.add_argument(
         "--set",
         dest="set_cfgs",
@@ -129,20 +132,9 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     Raises:
         UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set.
     """
-    _check_cfg_file(Path(args.cfg_file))
     cfg = load_cfg(args.cfg_file, args.set_cfgs).clone()
     if args.dataset is not None:
         cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names(args.dataset, cfg.DATASETS)
     if args.no_cuda:
         cfg.DEVICE = "cpu"
     return cfg
-
-
-def _check_cfg_file(path: Path) -> None:
-    if path.is_file():
-        return
-    known = [*CONFIG_FOLDER.rglob("*.y*ml"), *path.parent.glob("*.y*ml")]  # not below: that may be a whole disk
-    by_name = {file.name: file for file in known}
-    near = difflib.get_close_matches(path.name, by_name, n=3, cutoff=0.4)
-    hint = ", ".join(str(by_name[name]) for name in near) or "none"
-    raise UserError(f"--cfg {path} does not exist; files with a similar name: {hint}")

@@ -30,6 +30,16 @@ def shapes() -> int:
     return _run("shapes")
 
 
+def check_data() -> int:
+    """``fpt-check-data``; returns the exit status."""
+    return _run("check_data")
+
+
+def attention() -> int:
+    """``fpt-attention``; returns the exit status."""
+    return _run("attention")
+
+
 def _run(name: str) -> int:
     """Load the command's module and run its ``main``, which handles signals in its own way as soon as it works."""
     with handling_signals(_leave):

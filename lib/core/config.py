@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fpt.core.check import check_cfg
+from fpt.core.config_files import find_cfg_file
 from fpt.core.config_node import CfgNode
 from fpt.core.defaults import OPTIONS
 from fpt.core.merge import PATH_KEYS, flatten_options, merge, parse_yaml, read_pairs, read_yaml
@@ -36,17 +37,20 @@ def load_cfg(cfg_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
     """The checked and frozen configuration of a run.
 
     Args:
-        cfg_file: yaml file over the defaults, or None.
+        cfg_file: yaml file over the defaults, or the name of one that comes with the package, such as
+            "e2e_fptnet_R-50_mask" or "paper/fpt_R-101" (see `find_cfg_file`); None = the defaults.
         opts: ``[KEY, VALUE, KEY, VALUE, ...]`` over the file, as ``--set`` gives them.
 
     Raises:
-        UserError: the file can't be read, a key is unknown, or a value isn't legal; all of them are named at once.
+        UserError: there is no such file or name, the file can't be read, a key is unknown, or a value isn't legal; all
+            keys and values are named at once.
     """
     cfg = get_cfg()
-    assignments = read_yaml(Path(cfg_file)) if cfg_file is not None else []
+    path = None if cfg_file is None else find_cfg_file(cfg_file)
+    assignments = [] if path is None else read_yaml(path)
     sources = merge(cfg, [*assignments, *read_pairs(opts)], dict(flatten_options(OPTIONS)))
-    if cfg_file is not None:
-        cfg.cfg_dir = Path(cfg_file).resolve().parent
+    if path is not None:
+        cfg.cfg_dir = path.resolve().parent
     check_cfg(cfg, sources)
     return cfg.freeze()
 

@@ -1,15 +1,23 @@
-"""Every option of the framework with its default, meaning, unit and legal values: the tree that ``get_cfg`` returns."""
+"""Every option of the framework with its default, meaning, unit and legal values: the tree that ``get_cfg`` returns.
+
+The groups stand in the order in which an image meets them: the run and its data, the model from the backbone to the
+heads, training, evaluation, the schedule. An option that old files set and that has one legal value here is no option:
+`legacy_keys.py` reads it.
+"""
 
 from fpt.core.option import Group, Option
 
+# --- The run and its data ---------------------------------------------------------------------------------------------
+
 GENERAL: Group = {
-    "NUM_GPUS": Option(1, "Devices that the schedule was written for: x TRAIN.IMS_PER_BATCH = original batch.", low=1),
+    # The computer.
     "DEVICE": Option(
         "auto", "Where to compute; auto = cuda when there is one, else cpu.", choices=("auto", "cpu", "cuda")
     ),
+    "NUM_GPUS": Option(1, "Devices that the schedule was written for: x TRAIN.IMS_PER_BATCH = original batch.", low=1),
     "CHANNELS_LAST": Option(True, "Keep feature maps in channels_last memory format (faster on CPU and CUDA)."),
     "RNG_SEED": Option(3, "Seed of Python, numpy, torch and the loader workers.", low=0),
-    "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
+    # Files.
     "DATA_DIR": Option(
         "",
         "Folder that relative data paths count from; '' = the yaml file's folder, and `data` in the working folder for "
@@ -19,6 +27,8 @@ GENERAL: Group = {
         {},
         "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ..., FORMAT: ...}}; FORMAT may be left out: coco.",
     ),
+    "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
+    # Pixels, as the backbone was trained with them.
     "PIXEL_FORMAT": Option("BGR", "Channel order that the backbone was trained with.", choices=("BGR", "RGB")),
     "PIXEL_MEANS": Option(
         (102.9801, 115.9465, 122.7717), "Mean of each channel (0..255), in the order of PIXEL_FORMAT.", low=0, high=255
@@ -26,21 +36,128 @@ GENERAL: Group = {
     "PIXEL_STDS": Option(
         (1.0, 1.0, 1.0), "Standard deviation of each channel, in the order of PIXEL_FORMAT.", low=1e-3
     ),
-    "DEBUG": Option(False, "A quick look: only the first 32 images of each data set are loaded."),
-    "VIS": Option(False, "Draw the detections of each evaluated image (test_net --vis)."),
+    # A look at the data and at what is found.
+    "DEBUG": Option(False, "Load only the first 32 images of each data set."),
+    "VIS": Option(False, "Draw the detections of each evaluated image (fpt-test --vis)."),
     "VIS_TH": Option(0.7, "Score from which a detection is drawn.", low=0, high=1),
 }
 
 DATA_LOADER: Group = {
-    "NUM_THREADS": Option(4, "Loader workers; 0 loads in the main process.", low=0),
+    "NUM_THREADS": Option(4, "Loader workers; 0 = load in the main process.", low=0),
     "TIMEOUT": Option(
         300, "Seconds without a batch after which a loader counts as hung and the program ends; 0 = never.", low=0
     ),
 }
 
+# --- The model, from the backbone to the heads ------------------------------------------------------------------------
+
+FPT: Group = {
+    "INTERACTIONS": Option(
+        ("self", "grounding", "rendering"),
+        "Transformers that run; any subset.",
+        choices=("self", "grounding", "rendering"),
+    ),
+    # Attention.
+    "KEY_DIM": Option(0, "Channels of q and k in ST and GT; 0 = half of FPN.DIM.", low=0),
+    "NUM_MIXTURES_SELF": Option(2, "Parts of the mixture of softmaxes in the self-transformer.", low=1),
+    "NUM_MIXTURES_GROUNDING": Option(4, "Parts of the mixture of softmaxes in the grounding transformer.", low=1),
+    "LOCAL_WINDOW": Option(
+        0, "Side (odd) of the window of the locality-constrained grounding transformer; 0 = whole coarse map.", low=0
+    ),
+    "MAX_KEYS": Option(
+        1024, "A key and value map with more positions is average-pooled to at most this many; 0 = exact.", low=0
+    ),
+    # Outputs of the transformers.
+    "NORM": Option("GN", "Normalisation of the outputs of the transformers.", choices=("GN", "BN", "SyncBN", "none")),
+    "DROPBLOCK_SIZE": Option(5, "Side in cells of the blocks that DropBlock zeroes while training.", low=1),
+    "DROPBLOCK_KEEP_PROB": Option(0.9, "Share of the output that DropBlock keeps; 1 = off.", low=0.1, high=1),
+}
+
+MODEL: Group = {
+    "CONV_BODY": Option(
+        "FPN.ResNet50_conv5_body_fpt",
+        "Neck, backbone and transformer: [<neck>.]<backbone>[_fpt]; without a neck FPN, with _fpt the transformer.",
+    ),
+    "LOAD_IMAGENET_PRETRAINED_WEIGHTS": Option(
+        True, "Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS when that is not empty."
+    ),
+    "COMPILE": Option(
+        False,
+        "Compile the backbone with torch.compile while training: slow first steps for each size, faster ones after.",
+    ),
+    "FPT": FPT,
+    "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0),
+    "MASK_ON": Option(False, "Add the mask head."),
+    "CLS_AGNOSTIC_BBOX_REG": Option(False, "One box regression for all classes."),
+    "BBOX_REG_WEIGHTS": Option((10.0, 10.0, 5.0, 5.0), "Weights of dx, dy, dw, dh in the box head.", low=1e-6),
+}
+
+RESNETS: Group = {
+    "IMAGENET_PRETRAINED_WEIGHTS": Option(
+        "", "Weights of the backbone: caffe or torchvision .pth; empty = from scratch."
+    ),
+    "FREEZE_AT": Option(2, "Freeze the stem (1), and res2 (2), res3 (3) ...; 0 = train everything.", low=0, high=5),
+    "STRIDE_1X1": Option(True, "Stride in the first 1x1 convolution (caffe); False = in the 3x3 (torchvision)."),
+    "USE_GN": Option(False, "GroupNorm instead of frozen affine BatchNorm."),
+    # fewer: on CPUs the gradient of 1x1 convolutions of stride 2 overwrites memory (uxlfoundation/oneDNN issue 6035)
+    "BASE_CHANNELS": Option(64, "Channels of the stem; the stages have 1, 2, 4 and 8 times as many.", low=16),
+}
+
+FPN: Group = {
+    # Pyramid.
+    "DIM": Option(256, "Channels of each level of the pyramid.", low=1),
+    "USE_GN": Option(False, "GroupNorm in the pyramid's convolutions."),
+    "ZERO_INIT_LATERAL": Option(False, "Start the lateral 1x1 convolutions at zero."),
+    "COARSEST_STRIDE": Option(
+        32,
+        "Images are padded to a multiple of this many pixels, which is one of the backbone's coarsest stride.",
+        low=1,
+    ),
+    # Region proposal network.
+    "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0),
+    "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0),
+    "RPN_ANCHOR_START_SIZE": Option(32, "Side in pixels of the anchors on the finest level; doubles a level.", low=1),
+    "RPN_ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3),
+    # Levels that regions of interest (RoIs) are pooled from.
+    "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from; level L has stride 2^L.", low=0),
+    "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=0),
+    "ROI_CANONICAL_SCALE": Option(224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1),
+    "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=0),
+}
+
+FAST_RCNN: Group = {
+    "ROI_BOX_HEAD": Option("fast_rcnn_heads.roi_2mlp_head", "Name of the box head."),
+    "ROI_XFORM_RESOLUTION": Option(7, "Side in cells of the RoI features.", low=1),
+    "ROI_XFORM_SAMPLING_RATIO": Option(2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0),
+    "NUM_STACKED_CONVS": Option(4, "Convolutions in the Xconv heads.", low=1),
+    "CONV_HEAD_DIM": Option(256, "Channels of the convolutions.", low=1),
+    "MLP_HEAD_DIM": Option(1024, "Channels of the fully connected layers.", low=1),
+}
+
+MRCNN: Group = {
+    "ROI_MASK_HEAD": Option("mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs", "Name of the mask head."),
+    "ROI_XFORM_RESOLUTION": Option(14, "Side in cells of the RoI features.", low=1),
+    "ROI_XFORM_SAMPLING_RATIO": Option(2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0),
+    "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice ROI_XFORM_RESOLUTION.", low=2),
+    "DIM_REDUCED": Option(256, "Channels of the convolutions.", low=1),
+    "DILATION": Option(1, "Dilation of the 3x3 convolutions.", low=1),
+    "CONV_INIT": Option("GaussianFill", "How the convolutions start.", choices=("GaussianFill", "MSRAFill")),
+    "CLS_SPECIFIC_MASK": Option(True, "One mask for each class; False = one for all."),
+    "WEIGHT_LOSS_MASK": Option(1.0, "Weight of the mask loss.", low=0),
+    "THRESH_BINARIZE": Option(0.5, "Probability from which a pixel belongs to the object.", low=0, high=1),
+}
+
+GROUP_NORM: Group = {
+    "NUM_GROUPS": Option(32, "Groups; where the channels do not divide, the largest divisor below it.", low=1),
+    "EPSILON": Option(1e-5, "Added to the variance.", low=0),
+}
+
+# --- Training and evaluation ------------------------------------------------------------------------------------------
 
 TRAIN: Group = {
+    # Images.
     "DATASETS": Option((), "Names of the data sets to train on.", element=str),
+    "IMS_PER_BATCH": Option(2, "Images a device in one batch; x NUM_GPUS = original batch.", low=1),
     "SCALES": Option(
         (600,),
         "Lengths in pixels of the shorter side; one is drawn for each image.",
@@ -48,7 +165,6 @@ TRAIN: Group = {
         is_scalar_accepted=True,
     ),
     "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
-    "IMS_PER_BATCH": Option(2, "Images a device in one batch; x NUM_GPUS = original batch.", low=1),
     "USE_FLIPPED": Option(True, "Mirror each image with probability 0.5."),
     "ASPECT_GROUPING": Option(True, "Put only upright or only wide images into one batch."),
     "MAX_BAD_SAMPLES": Option(
@@ -58,15 +174,12 @@ TRAIN: Group = {
         low=0,
         high=1,
     ),
-    "GT_MIN_AREA": Option(-1.0, "Objects with a smaller area in original pixels are left out; -1 keeps all."),
+    # Ground truth.
+    "GT_MIN_AREA": Option(-1.0, "Objects with a smaller area in original pixels are left out; -1 = keep all."),
     "CROWD_FILTER_THRESH": Option(
         0.7, "Proposals covered by a crowd region more than this are no negatives.", low=0, high=1
     ),
-    "BATCH_SIZE_PER_IM": Option(512, "RoIs sampled an image for the box head.", low=1),
-    "FG_FRACTION": Option(0.25, "Largest share of foreground among the sampled RoIs.", low=0, high=1),
-    "FG_THRESH": Option(0.5, "IoU from which a RoI is foreground.", low=0, high=1),
-    "BG_THRESH_HI": Option(0.5, "IoU below which a RoI is background.", low=0, high=1),
-    "BG_THRESH_LO": Option(0.0, "IoU from which a RoI may be background.", low=0, high=1),
+    # Region proposal network: anchors that it learns from, and proposals that it gives.
     "RPN_POSITIVE_OVERLAP": Option(0.7, "IoU from which an anchor is positive.", low=0, high=1),
     "RPN_NEGATIVE_OVERLAP": Option(0.3, "IoU below which an anchor is negative.", low=0, high=1),
     "RPN_BATCH_SIZE_PER_IM": Option(256, "Anchors sampled an image for the RPN loss.", low=1),
@@ -74,10 +187,17 @@ TRAIN: Group = {
     "RPN_STRADDLE_THRESH": Option(
         0.0, "Anchors that reach out of the image by more than this many pixels are not trained; negative = all are."
     ),
-    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
     "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals a level kept before NMS.", low=1),
+    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
     "RPN_POST_NMS_TOP_N": Option(2000, "Proposals an image kept after NMS.", low=1),
     "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
+    # Box and mask heads: RoIs that they learn from.
+    "BATCH_SIZE_PER_IM": Option(512, "RoIs sampled an image for the box head.", low=1),
+    "FG_FRACTION": Option(0.25, "Largest share of foreground among the sampled RoIs.", low=0, high=1),
+    "FG_THRESH": Option(0.5, "IoU from which a RoI is foreground.", low=0, high=1),
+    "BG_THRESH_HI": Option(0.5, "IoU below which a RoI is background.", low=0, high=1),
+    "BG_THRESH_LO": Option(0.0, "IoU from which a RoI may be background.", low=0, high=1),
+    # Parts that are not trained.
     "FREEZE_CONV_BODY": Option(False, "Train no parameter of the backbone."),
     "FREEZE": Option(
         (),
@@ -85,6 +205,7 @@ TRAIN: Group = {
         "any text).",
         element=str,
     ),
+    # What is written while training.
     "SNAPSHOT_ITERS": Option(20000, "Steps between checkpoints.", low=1),
     "SNAPSHOT_MINUTES": Option(
         10.0,
@@ -100,24 +221,26 @@ TRAIN: Group = {
         0, "Steps between images of what is found in a few images, beside what is annotated; 0 = never.", low=0
     ),
     "EVAL_PERIOD": Option(
-        0, "Steps between evaluations on TEST.DATASETS; 0 = never, the best checkpoint is kept.", low=0
+        0, "Steps between evaluations on TEST.DATASETS; the best checkpoint is kept. 0 = never.", low=0
     ),
 }
 
-
 TEST: Group = {
+    # Images.
     "DATASETS": Option((), "Names of the data sets to evaluate on.", element=str),
+    "IMS_PER_BATCH": Option(1, "Images in one batch.", low=1),
     "SCALE": Option(600, "Length in pixels of the shorter side.", low=1),
     "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
-    "IMS_PER_BATCH": Option(1, "Images in one batch.", low=1),
-    "NMS": Option(0.3, "IoU of the NMS over the detections of one class.", low=0, high=1),
-    "SCORE_THRESH": Option(0.05, "Detections with a lower score are dropped.", low=0, high=1),
-    "DETECTIONS_PER_IM": Option(100, "Detections kept an image, by score.", low=1),
-    "BBOX_REG": Option(True, "Apply the box head's regression to the proposals."),
-    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
+    # Region proposal network.
     "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals a level kept before NMS.", low=1),
+    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
     "RPN_POST_NMS_TOP_N": Option(1000, "Proposals an image kept after NMS.", low=1),
     "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
+    # Detections.
+    "BBOX_REG": Option(True, "Apply the box head's regression to the proposals."),
+    "SCORE_THRESH": Option(0.05, "Detections with a lower score are dropped.", low=0, high=1),
+    "NMS": Option(0.3, "IoU of the NMS over the detections of one class.", low=0, high=1),
+    "DETECTIONS_PER_IM": Option(100, "Detections kept an image, by score.", low=1),
     "EVALUATOR": Option(
         ("auto",),
         "Evaluators, whose metrics are put together. COCO's numbers: hotcoco, pycocotools (the same, slower) or auto = "
@@ -125,51 +248,16 @@ TEST: Group = {
     ),
 }
 
-
-FPT: Group = {
-    "INTERACTIONS": Option(
-        ("self", "grounding", "rendering"),
-        "Transformers that run; any subset.",
-        choices=("self", "grounding", "rendering"),
-    ),
-    "KEY_DIM": Option(0, "Channels of q and k in ST and GT; 0 = half of FPN.DIM.", low=0),
-    "NUM_MIXTURES_SELF": Option(2, "Parts of the mixture of softmaxes in the self-transformer.", low=1),
-    "NUM_MIXTURES_GROUNDING": Option(4, "Parts of the mixture of softmaxes in the grounding transformer.", low=1),
-    "LOCAL_WINDOW": Option(
-        0, "Side (odd) of the window of the locality-constrained grounding transformer; 0 = whole coarse map.", low=0
-    ),
-    "MAX_KEYS": Option(
-        1024, "A key and value map with more positions is average-pooled to at most this many; 0 = exact.", low=0
-    ),
-    "NORM": Option("GN", "Normalisation of the outputs of the transformers.", choices=("GN", "BN", "SyncBN", "none")),
-    "DROPBLOCK_SIZE": Option(5, "Side in cells of the blocks that DropBlock zeroes while training.", low=1),
-    "DROPBLOCK_KEEP_PROB": Option(0.9, "Share of the output that DropBlock keeps; 1 = off.", low=0.1, high=1),
-}
-
-MODEL: Group = {
-    "TYPE": Option("generalized_rcnn", "Kind of model.", choices=("generalized_rcnn",)),
-    "COMPILE": Option(
-        False,
-        "Compile the backbone with torch.compile while training: slow first steps for each size, faster ones after.",
-    ),
-    "CONV_BODY": Option(
-        "FPN.ResNet50_conv5_body_fpt",
-        "Neck, backbone and transformer: [<neck>.]<backbone>[_fpt]; without a neck FPN, with _fpt the transformer.",
-    ),
-    "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0),
-    "FASTER_RCNN": Option(True, "Train and run the box head on the RPN's proposals.", choices=(True,)),
-    "MASK_ON": Option(False, "Add the mask head."),
-    "CLS_AGNOSTIC_BBOX_REG": Option(False, "One box regression for all classes."),
-    "BBOX_REG_WEIGHTS": Option((10.0, 10.0, 5.0, 5.0), "Weights of dx, dy, dw, dh in the box head.", low=1e-6),
-    "LOAD_IMAGENET_PRETRAINED_WEIGHTS": Option(
-        True, "Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS when that is not empty."
-    ),
-    "FPT": FPT,
-}
-
-
 SOLVER: Group = {
+    # Optimizer.
     "TYPE": Option("SGD", "Name of the optimizer."),
+    "MOMENTUM": Option(0.9, "Momentum of SGD; beta1 of Adam and AdamW.", low=0, high=1),
+    "WEIGHT_DECAY": Option(0.0005, "Weight decay of weights.", low=0),
+    "WEIGHT_DECAY_GN": Option(0.0, "Weight decay of the parameters of normalisation layers.", low=0),
+    "BIAS_DOUBLE_LR": Option(True, "Biases learn at twice the rate."),
+    "BIAS_WEIGHT_DECAY": Option(False, "Weight decay of biases too."),
+    # Schedule.
+    "MAX_ITER": Option(40000, "Steps of the schedule at the original batch size.", low=1),
     "BASE_LR": Option(0.001, "Learning rate at the original batch size.", low=0),
     "LR_POLICY": Option(
         "steps_with_decay",
@@ -177,19 +265,14 @@ SOLVER: Group = {
         "steps_with_lrs (LRS from each of STEPS), cosine and poly (to 0 at MAX_ITER).",
     ),
     "GAMMA": Option(0.1, "Factor of each decay.", low=0, high=1),
-    "STEP_SIZE": Option(30000, "Steps between decays of the policy `step`.", low=1),
     "STEPS": Option((), "Steps at which the rate changes.", low=0, element=int),
+    "STEP_SIZE": Option(30000, "Steps between decays of the policy `step`.", low=1),
     "LRS": Option((), "Rates of steps_with_lrs, one for each of STEPS.", low=0, element=float),
     "POLY_POWER": Option(0.9, "Exponent of the policy `poly`.", low=0),
-    "MAX_ITER": Option(40000, "Steps of the schedule at the original batch size.", low=1),
-    "MOMENTUM": Option(0.9, "Momentum of SGD; beta1 of Adam and AdamW.", low=0, high=1),
-    "WEIGHT_DECAY": Option(0.0005, "Weight decay of weights.", low=0),
-    "WEIGHT_DECAY_GN": Option(0.0, "Weight decay of the parameters of normalisation layers.", low=0),
-    "BIAS_DOUBLE_LR": Option(True, "Biases learn at twice the rate."),
-    "BIAS_WEIGHT_DECAY": Option(False, "Weight decay of biases too."),
     "WARM_UP_ITERS": Option(500, "Steps of warm-up; 0 = none.", low=0),
     "WARM_UP_FACTOR": Option(1.0 / 3.0, "Share of the rate at which the warm-up starts.", low=0, high=1),
     "WARM_UP_METHOD": Option("linear", "How the rate rises.", choices=("linear", "constant")),
+    # Steps.
     "CLIP_GRAD_NORM": Option(0.0, "Scale gradients down to this norm; 0 = off.", low=0),
     "AMP": Option(
         "off",
@@ -207,85 +290,18 @@ SOLVER: Group = {
     ),
 }
 
-
-FAST_RCNN: Group = {
-    "ROI_BOX_HEAD": Option("fast_rcnn_heads.roi_2mlp_head", "Name of the box head."),
-    "MLP_HEAD_DIM": Option(1024, "Channels of the fully connected layers.", low=1),
-    "CONV_HEAD_DIM": Option(256, "Channels of the convolutions.", low=1),
-    "NUM_STACKED_CONVS": Option(4, "Convolutions in the Xconv heads.", low=1),
-    "ROI_XFORM_METHOD": Option("RoIAlign", "How RoI features are pooled.", choices=("RoIAlign",)),
-    "ROI_XFORM_RESOLUTION": Option(7, "Side in cells of the RoI features.", low=1),
-    "ROI_XFORM_SAMPLING_RATIO": Option(2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0),
-}
-
-MRCNN: Group = {
-    "ROI_MASK_HEAD": Option("mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs", "Name of the mask head."),
-    "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice ROI_XFORM_RESOLUTION.", low=2),
-    "ROI_XFORM_METHOD": Option("RoIAlign", "How RoI features are pooled.", choices=("RoIAlign",)),
-    "ROI_XFORM_RESOLUTION": Option(14, "Side in cells of the RoI features.", low=1),
-    "ROI_XFORM_SAMPLING_RATIO": Option(2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0),
-    "DIM_REDUCED": Option(256, "Channels of the convolutions.", low=1),
-    "DILATION": Option(1, "Dilation of the 3x3 convolutions.", low=1),
-    "CONV_INIT": Option("GaussianFill", "How the convolutions start.", choices=("GaussianFill", "MSRAFill")),
-    "CLS_SPECIFIC_MASK": Option(True, "One mask for each class; False = one for all."),
-    "WEIGHT_LOSS_MASK": Option(1.0, "Weight of the mask loss.", low=0),
-    "THRESH_BINARIZE": Option(0.5, "Probability from which a pixel belongs to the object.", low=0, high=1),
-}
-
-
-FPN: Group = {
-    "FPN_ON": Option(True, "Use a feature pyramid.", choices=(True,)),
-    "DIM": Option(256, "Channels of each level of the pyramid.", low=1),
-    "USE_GN": Option(False, "GroupNorm in the pyramid's convolutions."),
-    "ZERO_INIT_LATERAL": Option(False, "Start the lateral 1x1 convolutions at zero."),
-    "COARSEST_STRIDE": Option(
-        32,
-        "Images are padded to a multiple of this many pixels, which is one of the backbone's coarsest stride.",
-        low=1,
-    ),
-    "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from; level L has stride 2^L.", low=0),
-    "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=0),
-    "ROI_CANONICAL_SCALE": Option(224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1),
-    "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=0),
-    "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0),
-    "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0),
-    "RPN_ANCHOR_START_SIZE": Option(32, "Side in pixels of the anchors on the finest level; doubles a level.", low=1),
-    "RPN_ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3),
-}
-
-RPN: Group = {
-    "RPN_ON": Option(True, "Use a region proposal network.", choices=(True,)),
-}
-
-
-RESNETS: Group = {
-    "STRIDE_1X1": Option(True, "Stride in the first 1x1 convolution (caffe); False = in the 3x3 (torchvision)."),
-    "USE_GN": Option(False, "GroupNorm instead of frozen affine BatchNorm."),
-    # fewer: on CPUs the gradient of 1x1 convolutions of stride 2 overwrites memory (uxlfoundation/oneDNN issue 6035)
-    "BASE_CHANNELS": Option(64, "Channels of the stem; the stages have 1, 2, 4 and 8 times as many.", low=16),
-    "FREEZE_AT": Option(2, "Freeze the stem (1), and res2 (2), res3 (3) ...; 0 trains everything.", low=0, high=5),
-    "IMAGENET_PRETRAINED_WEIGHTS": Option(
-        "", "Weights of the backbone: caffe or torchvision .pth; empty = from scratch."
-    ),
-}
-
-GROUP_NORM: Group = {
-    "NUM_GROUPS": Option(32, "Groups; where the channels do not divide, the largest divisor below it.", low=1),
-    "EPSILON": Option(1e-5, "Added to the variance.", low=0),
-}
-
+# --- All of them ------------------------------------------------------------------------------------------------------
 
 OPTIONS: Group = {
     **GENERAL,
     "DATA_LOADER": DATA_LOADER,
-    "TRAIN": TRAIN,
-    "TEST": TEST,
     "MODEL": MODEL,
-    "SOLVER": SOLVER,
+    "RESNETS": RESNETS,
+    "FPN": FPN,
     "FAST_RCNN": FAST_RCNN,
     "MRCNN": MRCNN,
-    "RPN": RPN,
-    "FPN": FPN,
-    "RESNETS": RESNETS,
     "GROUP_NORM": GROUP_NORM,
+    "TRAIN": TRAIN,
+    "TEST": TEST,
+    "SOLVER": SOLVER,
 }

@@ -14,11 +14,15 @@ _HEAD = """\
 
 This page is written by `make docs` from `lib/core/defaults.py`; change the options there.
 
-Values come from the defaults below, then from the yaml file (`--cfg`), then from `--set KEY VALUE ...`. An unknown key
-is an error that names the nearest known one; `lib/core/legacy_keys.py` lists what becomes of the keys of older
-Detectron-style files. Where such a file leaves a key out, the default below counts. Defaults that aren't those of
-Detectron.pytorch: everything that switches on Faster R-CNN with a pyramid (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`,
-`RPN.RPN_ON`, the backbone and the heads), RoIAlign everywhere with its resolutions and samples,
+Values come from the defaults below, then from the yaml file (`--cfg`: a file, or the name of one in `configs/`, which
+the package brings along), then from `--set KEY VALUE ...`. An unknown key is an error that names the nearest known
+one.
+
+Older Detectron-style files load; `lib/core/legacy_keys.py` lists what becomes of their keys. A key that was renamed or
+has no effect gives a warning. A key with one possible value here (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`, `RPN.RPN_ON`,
+`FAST_RCNN.ROI_XFORM_METHOD` and so on) is read without a word where it holds that value, and is an error that says
+what is missing where it holds another. Where such a file leaves a key out, the default below counts. Defaults that
+aren't those of Detectron.pytorch: the backbone and the heads, the resolutions and samples of RoIAlign,
 `TRAIN.BATCH_SIZE_PER_IM`, the numbers of proposals, `SOLVER.LR_POLICY`, `MRCNN.DILATION` and `VIS_TH`.
 """
 

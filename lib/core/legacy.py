@@ -7,12 +7,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fpt.core.legacy_keys import DROPPED, EXTRAS, FIXED, GROUP_NORM_FUNCTIONS, RENAMED
-from fpt.core.values import parse_literal
+from fpt.core.option import Option
+from fpt.core.values import convert, parse_literal
 from fpt.utils.errors import UserError
 
 
 class Translation(NamedTuple):
-    """What an older key means here: the pairs to set, and a note for the user where something changed."""
+    """What an older key means here.
+
+    Attributes:
+        pairs: the options to set.
+        note: for the user, where something changed.
+    """
 
     pairs: list[tuple[str, Any]]
     note: str | None = None
@@ -36,7 +42,7 @@ def translate(key: str, value: Any) -> Translation:
     if key in EXTRAS:
         return Translation([], f"without effect: evaluation runs without {EXTRAS[key]}, which isn't there yet")
     if key in FIXED:
-        return _translate_fixed(key, parse_literal(value))
+        return _translate_fixed(key, value)
     if key in _VALUES:
         return _translate_value(key, value)
     return Translation([(key, value)])
@@ -46,9 +52,9 @@ def _translate_fixed(key: str, value: Any) -> Translation:
     if value == GROUP_NORM_FUNCTIONS.get(key, ...):
         return Translation([("RESNETS.USE_GN", True)], "replaced by RESNETS.USE_GN, which is set to True")
     legal, note = FIXED[key]
-    if value not in legal:
-        raise UserError(f"is {value!r}, but {note}; the only value here is {legal[0]!r}")
-    return Translation([], f"not needed: {note}")
+    if convert(value, Option(legal, note, element=str)) != legal:
+        raise UserError(f"is {value!r}, but {note}; the only value here is {legal!r}")
+    return Translation([])
 
 
 def _translate_value(key: str, value: Any) -> Translation:

@@ -1,7 +1,7 @@
 """Tables of the keys that older Detectron-style files hold and this project doesn't have.
 
-``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: only
-the listed values are possible here; any other one asks for something that is missing, which is an error.
+``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: one
+value is possible here, which changes nothing; any other one asks for something that is missing, which is an error.
 ``EXTRAS``: test-time extras; switched on, evaluation runs without them.
 """
 
@@ -29,6 +29,8 @@ _INFERRED = "it follows from the other options"
 _UNUSED = "nothing here depends on it"
 _MOMENTUM = "PyTorch's SGD applies the rate after the momentum, so that there is nothing to correct"
 _CROPPING = "images are never cropped"
+_POOLING = "RoI features are pooled by RoIAlign alone"
+_PROPOSALS = "proposals come from the RPN"
 
 
 def _below(prefix: str, names: str, note: str) -> dict[str, str]:
@@ -64,15 +66,15 @@ DROPPED: dict[str, str] = {
     ),
     "TRAIN.BBOX_THRESH": "the regression learns from the RoIs that TRAIN.FG_THRESH makes foreground",
     **_below("TRAIN", "TRIM_HEIGHT TRIM_WIDTH ASPECT_HI ASPECT_LO", _CROPPING),
-    "TRAIN.AUTO_RESUME": "train_net_step continues with --resume",
+    "TRAIN.AUTO_RESUME": "fpt-train continues with --resume",
     "TRAIN.COPY_WEIGHTS": "a start from other weights is --load_ckpt",
     "TRAIN.DROPOUT": "no head here uses dropout",
-    "TEST.WEIGHTS": "test_net takes the weights with --load_ckpt",
+    "TEST.WEIGHTS": "fpt-test takes the weights with --load_ckpt",
     "TEST.PROPOSAL_LIMIT": "TEST.RPN_POST_NMS_TOP_N limits the proposals",
     "TEST.PRECOMPUTED_PROPOSALS": _INFERRED,
     "TEST.COMPETITION_MODE": "the COCO-format results are always kept",
     "TEST.FORCE_JSON_DATASET_EVAL": "every data set is evaluated with COCO's measures",
-    "TEST.NUM_TEST_IMAGES": "test_net takes part of a data set with --range START END",
+    "TEST.NUM_TEST_IMAGES": "fpt-test takes part of a data set with --range START END",
     "MODEL.SHARE_RES5": _INFERRED,
     "MODEL.EXECUTION_TYPE": _CAFFE2,
     "MODEL.DILATION": _UNUSED,
@@ -88,37 +90,43 @@ DROPPED: dict[str, str] = {
     **{key: _UNUSED for key in ("DEDUP_BOXES", "EPS", "MATLAB", "FINAL_MSG", "POOLING_SIZE", "DOWNLOAD_CACHE")},
     "BBOX_XFORM_CLIP": "box deltas are always clipped at log(1000 / 16)",
     "ROOT_DIR": "relative data paths count from DATA_DIR or, without it, from the yaml file's folder",
-    "POOLING_MODE": "RoI features are pooled as ROI_XFORM_METHOD says",
-    "CROP_RESIZE_WITH_MAX_POOL": "RoI features are pooled as ROI_XFORM_METHOD says",
+    "POOLING_MODE": _POOLING,
+    "CROP_RESIZE_WITH_MAX_POOL": _POOLING,
     "CUDA": "DEVICE says where to compute",
     "PYTORCH_VERSION_LESS_THAN_040": _INFERRED,
 }
 
-FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "MODEL.KEYPOINTS_ON": ((False,), "there is no keypoint head yet"),
-    "MODEL.RPN_ONLY": ((False,), "the box head is always there"),
-    "MODEL.UNSUPERVISED_POSE": ((False,), "there is no pose model here"),
-    "RETINANET.RETINANET_ON": ((False,), "there is no RetinaNet here"),
-    "RESNETS.NUM_GROUPS": ((1,), "there is no ResNeXt backbone yet: use a ResNet"),
-    "RESNETS.WIDTH_PER_GROUP": ((64,), "there is no ResNeXt backbone yet: use a ResNet"),
-    "RESNETS.RES5_DILATION": ((1,), "res5 isn't dilated"),
-    "RESNETS.TRANS_FUNC": (("bottleneck_transformation",), "the blocks are bottlenecks, with GroupNorm by USE_GN"),
-    "RESNETS.STEM_FUNC": (("basic_bn_stem",), "the stem is the plain one, with GroupNorm by USE_GN"),
-    "RESNETS.SHORTCUT_FUNC": (("basic_bn_shortcut",), "shortcuts are 1x1, with GroupNorm by USE_GN"),
-    "GROUP_NORM.DIM_PER_GP": ((-1,), "GROUP_NORM.NUM_GROUPS sets the groups"),
-    "FPN.MULTILEVEL_ROIS": ((True,), "RoIs are always pooled from the levels of the pyramid"),
-    "FPN.MULTILEVEL_RPN": ((True,), "the RPN always runs on the levels of the pyramid"),
-    "FPN.EXTRA_CONV_LEVELS": ((False,), "P6 is pooled from P5"),
-    "FPN.RPN_COLLECT_SCALE": ((1,), "RPN_POST_NMS_TOP_N counts proposals an image"),
-    "RPN.OUT_DIM_AS_IN_DIM": ((True,), "the RPN's convolution has FPN.DIM channels"),
-    "RPN.CLS_ACTIVATION": (("sigmoid",), "an anchor's score is one sigmoid"),
-    "MRCNN.UPSAMPLE_RATIO": ((1,), "the mask heads double the size of their input"),
-    "MRCNN.USE_FC_OUTPUT": ((False,), "the last layer of the mask heads is a convolution"),
-    "TRAIN.ASPECT_CROPPING": ((False,), _CROPPING),
-    "TRAIN.PROPOSAL_FILES": (((), []), "proposals come from the RPN"),
-    "TEST.PROPOSAL_FILES": (((), []), "proposals come from the RPN"),
-    "TRAIN.PROPOSAL_FILE": (("",), "proposals come from the RPN"),
-    "TEST.PROPOSAL_FILE": (("",), "proposals come from the RPN"),
+FIXED: dict[str, tuple[Any, str]] = {
+    "MODEL.TYPE": ("generalized_rcnn", "there is no other kind of model than Faster and Mask R-CNN"),
+    "MODEL.FASTER_RCNN": (True, "there is no model without the box head"),
+    "MODEL.RPN_ONLY": (False, "there is no model without the box head"),
+    "MODEL.KEYPOINTS_ON": (False, "there is no keypoint head yet"),
+    "MODEL.UNSUPERVISED_POSE": (False, "there is no pose model here"),
+    "RETINANET.RETINANET_ON": (False, "there is no RetinaNet here"),
+    "RESNETS.NUM_GROUPS": (1, "there is no ResNeXt backbone yet: use a ResNet"),
+    "RESNETS.WIDTH_PER_GROUP": (64, "there is no ResNeXt backbone yet: use a ResNet"),
+    "RESNETS.RES5_DILATION": (1, "res5 isn't dilated"),
+    "RESNETS.TRANS_FUNC": ("bottleneck_transformation", "the blocks are bottlenecks, with GroupNorm by USE_GN"),
+    "RESNETS.STEM_FUNC": ("basic_bn_stem", "the stem is the plain one, with GroupNorm by USE_GN"),
+    "RESNETS.SHORTCUT_FUNC": ("basic_bn_shortcut", "shortcuts are 1x1, with GroupNorm by USE_GN"),
+    "GROUP_NORM.DIM_PER_GP": (-1, "GROUP_NORM.NUM_GROUPS sets the groups"),
+    "FPN.FPN_ON": (True, "there is no model without a feature pyramid yet"),
+    "FPN.MULTILEVEL_ROIS": (True, "RoIs are always pooled from the levels of the pyramid"),
+    "FPN.MULTILEVEL_RPN": (True, "the RPN always runs on the levels of the pyramid"),
+    "FPN.EXTRA_CONV_LEVELS": (False, "P6 is pooled from P5"),
+    "FPN.RPN_COLLECT_SCALE": (1, "RPN_POST_NMS_TOP_N counts proposals an image"),
+    "RPN.RPN_ON": (True, _PROPOSALS),
+    "RPN.OUT_DIM_AS_IN_DIM": (True, "the RPN's convolution has FPN.DIM channels"),
+    "RPN.CLS_ACTIVATION": ("sigmoid", "an anchor's score is one sigmoid"),
+    "FAST_RCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
+    "MRCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
+    "MRCNN.UPSAMPLE_RATIO": (1, "the mask heads double the size of their input"),
+    "MRCNN.USE_FC_OUTPUT": (False, "the last layer of the mask heads is a convolution"),
+    "TRAIN.ASPECT_CROPPING": (False, _CROPPING),
+    "TRAIN.PROPOSAL_FILES": ((), _PROPOSALS),
+    "TEST.PROPOSAL_FILES": ((), _PROPOSALS),
+    "TRAIN.PROPOSAL_FILE": ("", _PROPOSALS),
+    "TEST.PROPOSAL_FILE": ("", _PROPOSALS),
 }
 
 GROUP_NORM_FUNCTIONS: dict[str, str] = {

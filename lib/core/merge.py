@@ -25,7 +25,13 @@ ENTRY_KEYS = (*PATH_KEYS, "FORMAT")
 
 
 class Assignment(NamedTuple):
-    """One value on its way into the tree: full dotted key, value as written, and where it was written."""
+    """One value on its way into the tree.
+
+    Attributes:
+        key: full dotted key.
+        value: as written.
+        source: where it was written: a file, ``--set``.
+    """
 
     key: str
     value: Any
@@ -61,10 +67,8 @@ def read_yaml(path: Path) -> list[Assignment]:
     """The values that a yaml file holds.
 
     Raises:
-        UserError: there is no such file, it isn't yaml, or it isn't a tree of keys.
+        UserError: it isn't yaml, or it isn't a tree of keys.
     """
-    if not path.is_file():
-        raise UserError(f"config file {path} does not exist")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

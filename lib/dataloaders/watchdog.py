@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 _CAUSES = {
     "SIGKILL": "most likely memory ran out: use fewer workers (DATA_LOADER.NUM_THREADS, --nw) or smaller images",
     "SIGBUS": "most likely shared memory (/dev/shm) ran out, or a file was cut while it was read",
-    "SIGSEGV": "a decoder crashed; tools/check_dataset.py --read_images crashes at the same image",
+    "SIGSEGV": "a decoder crashed; fpt-check-data --read_images crashes at the same image",
 }
 
 

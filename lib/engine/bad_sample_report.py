@@ -74,7 +74,7 @@ class BadSampleReport:
         if len(self._known) > self.max_bad:
             raise UserError(
                 f"{len(self._known)} of {self.num_images} images cannot be loaded, more than the {self.max_bad} "
-                f"that TRAIN.MAX_BAD_SAMPLES allows; {self.path} lists them, and tools/check_dataset.py "
+                f"that TRAIN.MAX_BAD_SAMPLES allows; {self.path} lists them, and fpt-check-data "
                 "--read_images finds all there are"
             )
 

@@ -1,6 +1,6 @@
 """Broken annotation files end the training, broken annotations are dropped. See docs/bad_inputs.md.
 
-tools/check_dataset.py finds each of them.
+fpt-check-data finds each of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Unusual images are read as they should be, bad ones replaced and listed. See docs/bad_inputs.md.
 
-tools/check_dataset.py finds the bad ones.
+fpt-check-data finds the bad ones.
 """
 
 from __future__ import annotations

@@ -43,5 +43,5 @@ def test_too_many_bad_images_end_the_run(tiny, capsys: pytest.CaptureFixture[str
     error = capsys.readouterr().err
     assert f"error: {len(numbers)} of 2 images cannot be loaded" in error
     assert str(run / "bad_samples.jsonl") in error
-    assert "tools/check_dataset.py" in error
+    assert "fpt-check-data" in error
     assert {record["image_id"] for record in _report(run)} == set(numbers)

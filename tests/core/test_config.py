@@ -65,7 +65,7 @@ def test_values_take_the_type_of_the_option(key: str, text: object, value: objec
         ("TEST.NMS", "1.5", "TEST.NMS is 1.5, but must be at most 1 (in --set)"),
         ("TRAIN.SCALES", "(800, 0)", "TRAIN.SCALES is (800, 0), but each must be at least 1"),
         ("PIXEL_STDS", "(1, 2)", "PIXEL_STDS is (1.0, 2.0), but 3 numbers are due"),
-        ("FPN", "2", "FPN is a group of options, not one: it holds FPN_ON, DIM"),
+        ("FPN", "2", "FPN is a group of options, not one: it holds DIM, USE_GN"),
         ("DATASETS", "x", "DATASETS is 'x', but it holds groups"),
     ],
 )

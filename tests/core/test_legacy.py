@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fpt.core.config import load_cfg
+from fpt.core.config import load_cfg, parse_cfg
 from fpt.core.defaults import OPTIONS
 from fpt.core.legacy_keys import DROPPED, EXTRAS, FIXED, RENAMED
 from fpt.core.merge import flatten_options
@@ -124,7 +124,7 @@ def test_mask_rcnn_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert "TEST.BBOX_AUG.ENABLED, TEST.BBOX_AUG.SCALES" in text
     assert "evaluation runs without test-time augmentation of boxes" in text
     assert "SOLVER.SCALE_MOMENTUM" in text
-    assert "FPN.MULTILEVEL_ROIS" in text
+    assert not any(key in text for key in ("FPN.MULTILEVEL_ROIS", "MODEL.FASTER_RCNN", "ROI_XFORM_METHOD"))
 
 
 def test_group_norm_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,34 @@ def test_tables_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(FIXED))
-def test_the_value_that_means_off_is_accepted(key: str) -> None:
-    value = FIXED[key][0][0]
-    assert load_cfg(None, [key, value]) == load_cfg(None)
-    assert load_cfg(None, [key, str(value)]) == load_cfg(None)
+def test_the_one_possible_value_changes_nothing_and_says_nothing(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    value, _ = FIXED[key]
+    texts = [str(value), str(value).lower()] if isinstance(value, bool) else [str(value)]
+    with caplog.at_level(logging.DEBUG, "fpt"):
+        for given in (value, *texts):
+            assert load_cfg(None, [key, given]) == load_cfg(None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("key", sorted(FIXED))
+def test_another_value_is_an_error_that_says_what_is_missing(key: str) -> None:
+    value, note = FIXED[key]
+    others = {bool: not value, int: 7, str: "other", tuple: "('a.pkl',)"}
+    with pytest.raises(UserError) as caught:
+        load_cfg(None, [key, others[type(value)]])
+    message = str(caught.value)
+    assert f"{key} is {others[type(value)]!r}, but {note}; the only value here is {value!r}" in message
+
+
+def test_no_option_has_one_legal_value_alone() -> None:
+    assert [key for key, option in flatten_options(OPTIONS) if len(option.choices or "ab") < 2] == []
+
+
+def test_configuration_of_an_older_checkpoint_loads_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    former = load_cfg(None).clone()
+    former.MODEL.TYPE, former.MODEL.FASTER_RCNN, former.FPN.FPN_ON = "generalized_rcnn", True, True
+    former.FAST_RCNN.ROI_XFORM_METHOD = former.MRCNN.ROI_XFORM_METHOD = "RoIAlign"
+    former["RPN"] = {"RPN_ON": True}
+    with caplog.at_level(logging.DEBUG, "fpt"):
+        assert parse_cfg(former.dump(), source="a checkpoint") == load_cfg(None)
+    assert not caplog.records

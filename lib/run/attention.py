@@ -1,8 +1,7 @@
-"""Command line that shows where the transformers of a trained model look."""
+"""Figures of where the transformers of a trained model look."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_transform
 from fpt.dataloaders.image_io import read_image
@@ -21,72 +19,58 @@ from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.neck.area import level_area
 from fpt.modeling.neck.attention_rows import AttentionRow, attention_rows, rendering_weights
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
-from fpt.run.image_files import find_images, output_names
-from fpt.run.trained_model import load_trained_model
+from fpt.run.image_files import output_names
+from fpt.run.trained_model import TrainedModel
 from fpt.utils.errors import UserError
 from fpt.visualization.attention import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
 
 _LOGGER = logging.getLogger("fpt")
 
 
-def point(text: str) -> tuple[float, float]:
-    """Type of ``--points``: "120,80" -> (120.0, 80.0)."""
-    try:
-        x, y = (float(number) for number in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y, as in 120,80") from None
-    return x, y
+def draw_attention_files(
+    trained: TrainedModel,
+    images: Sequence[Path],
+    points_xy: Sequence[tuple[float, float]],
+    output_dir: Path,
+    *,
+    suffix: str = "png",
+) -> list[Path]:
+    """Write a figure for each image and point: ``<output_dir>/<name>_<x>_<y>.<suffix>``; returns the files.
 
+    Args:
+        trained: a model with a transformer.
+        images: files.
+        points_xy: (x, y) in pixels of every image.
+        output_dir: is made where it is missing.
+        suffix: png, jpg or pdf.
 
-def build_parser() -> argparse.ArgumentParser:
-    """The options of the command."""
-    parser = make_parser(
-        "Show, for points of an image, where the self- and grounding transformers look on each level, and the channel "
-        "weights of the rendering transformers: one figure for each image and point."
-    )
-    add_weights_options(parser, required=True)
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--image_dir", type=Path, metavar="DIR", help="all images of this folder")
-    images.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these images")
-    parser.add_argument("--points", type=point, nargs="+", required=True, metavar="X,Y", help="in pixels of the image")
-    parser.add_argument("--output_dir", type=Path, default=Path("attention_outputs"), help="where to (%(default)s)")
-    parser.add_argument("--output_format", choices=("png", "jpg", "pdf"), default="png", help="type (%(default)s)")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw the figures; returns the exit status."""
-    args = build_parser().parse_args(argv)
-    return run_command(lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int:
-    refuse_detectron(args.load_detectron)
-    cfg = read_config(args).freeze()
-    images = find_images(args.image_dir) if args.image_dir is not None else args.images
-    trained = load_trained_model(args.load_ckpt, cfg)
-    model, cfg = trained.model, trained.cfg
+    Raises:
+        UserError: the model has no transformer, an image cannot be read, or a point is outside of one.
+    """
+    cfg, model = trained.cfg, trained.model
     transformer = dict(model.neck.named_children()).get("transformer")
     if not isinstance(transformer, FeaturePyramidTransformer):
         raise UserError(f"MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has no transformer to look at: add _fpt")
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    written = []
     for path, name in zip(images, output_names(images), strict=True):
         image = read_image(path)
-        _check_points(args.points, image, path)
+        _check_points(points_xy, image, path)
         features = pyramid_of(cfg, model, image)
-        for x, y in args.points:
+        for x, y in points_xy:
             views = look(transformer, features, (x, y), (image.shape[0], image.shape[1]))
-            target = args.output_dir / f"{name}_{x:g}_{y:g}.{args.output_format}"
+            target = output_dir / f"{name}_{x:g}_{y:g}.{suffix}"
             save_figure(draw_attention(image, (x, y), views), target)
             _LOGGER.info("wrote %s", target)
-    return 0
+            written.append(target)
+    return written
 
 
-def _check_points(points: Sequence[tuple[float, float]], image: np.ndarray, path: Path) -> None:
+def _check_points(points_xy: Sequence[tuple[float, float]], image: np.ndarray, path: Path) -> None:
     height, width = image.shape[:2]
-    for x, y in points:
+    for x, y in points_xy:
         if not (0 <= x < width and 0 <= y < height):
-            raise UserError(f"--points {x:g},{y:g} is outside of {path}, {width} x {height} pixels")
+            raise UserError(f"the point {x:g},{y:g} is outside of {path}, {width} x {height} pixels")
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from fpt.benchmark.dense import dense_attention_in_necks, dense_mixture_attention
+from dense import dense_attention_in_necks, dense_mixture_attention
 from fpt.layers.attention import Similarity, mixture_attention
 from fpt.layers.norm import group_norm
 from fpt.modeling.neck.fpn import FeaturePyramid

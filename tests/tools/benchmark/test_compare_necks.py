@@ -1,4 +1,4 @@
-"""The command that compares necks."""
+"""The script that compares necks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from fpt.cli.compare_necks import main, make_table
+from compare_necks import main, make_table
 from fpt.utils.errors import UserError
 
 SETTINGS = ["--set", "MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt", "SOLVER.MAX_ITER", "1", "FPN.DIM", "16"]

@@ -1,4 +1,4 @@
-"""Command line that measures the neck: time, peak memory, growth, parameters and FLOPs."""
+"""Measures the neck: time and peak memory of FPN, FPT and the dense formula; parameters and FLOPs by part."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any
 
 import torch
 
-from fpt.benchmark.measure import limit_memory, measure
-from fpt.benchmark.parts import count_parts, time_neck
-from fpt.benchmark.workloads import PHASES, WORKLOADS
-from fpt.cli.common import CONFIG_FOLDER, positive_int, run_command
+from fpt.cli.common import positive_int, run_command
 from fpt.core.config import load_cfg
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.build import build_model
 from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.neck.build import NECKS
 from fpt.utils.errors import UserError
+from measure import limit_memory, measure
+from parts import count_parts, time_neck
+from workloads import PHASES, WORKLOADS
 
 SIZES = ("256x320", "512x640", "800x1088")
-RECIPE = CONFIG_FOLDER / "e2e_fptnet_R-50_mask.yaml"
+RECIPE = "e2e_fptnet_R-50_mask"
 _NUM_CLASSES = 81
 _MIB = 2**20
 
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", nargs="+", help="only these cases")
     parser.add_argument("--rounds", type=positive_int, default=1, help="turns; cases take turns in each (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--cfg", type=Path, default=RECIPE, help="recipe of the workload detector (%(default)s)")
+    parser.add_argument("--cfg", default=RECIPE, help="recipe of the workload detector (%(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser
@@ -136,7 +136,7 @@ def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
 
 
 def _measure_in_child(job: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fpt.cli.benchmark_neck", "--child", json.dumps(job)]
+    command = [sys.executable, __file__, "--child", json.dumps(job)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode < 0:
         return {"seconds": None, "peak_bytes": 0}  # the system killed it for its memory

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import cv2
 import pytest
 import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, save_checkpoint
-from fpt.cli.visualize_attention import main, pyramid_of
+from fpt.cli.attention import main
 from fpt.core.config import load_cfg
-from fpt.dataloaders.image_io import read_image
 from fpt.modeling.build import build_model
 
 BACKBONE = ["--set", "MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt"]
@@ -38,18 +35,10 @@ def test_a_figure_for_each_image_and_point(tiny, checkpoint):
     assert cv2.imread(str(target / "1_5_6.png")).std() > 20
 
 
-def test_the_pyramid_is_cut_to_the_image(tiny, checkpoint):
-    cfg = load_cfg(tiny.cfg, [*BACKBONE[1:], "TEST.SCALE", "40", "TEST.MAX_SIZE", "40"])
-    model = build_model(cfg, num_classes=3).eval()
-    maps = pyramid_of(cfg, model, read_image(tiny.folder / "images/1.png"))
-    assert isinstance(maps, OrderedDict)
-    assert [tuple(x.shape[-2:]) for x in maps.values()] == [(10, 10), (5, 5), (3, 3), (2, 2)]
-
-
 @pytest.mark.parametrize(
     ("points", "backbone", "words"),
     [
-        (["64,3"], BACKBONE, "--points 64,3 is outside of"),
+        (["64,3"], BACKBONE, "the point 64,3 is outside of"),
         (["5,6"], [], "has no transformer"),
     ],
 )

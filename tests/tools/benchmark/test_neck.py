@@ -1,4 +1,4 @@
-"""The command line that measures the neck."""
+"""The script that measures the neck."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
-from fpt.benchmark.parts import count_parts
-from fpt.cli.benchmark_neck import main
 from fpt.core.config import load_cfg
 from fpt.modeling.build import build_model
+from neck import main
+from parts import count_parts
 
 
 def test_prints_a_table_of_cases_in_processes_of_their_own(tmp_path, capsys):

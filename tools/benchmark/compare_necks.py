@@ -1,4 +1,4 @@
-"""Command line that trains a recipe with several necks and seeds, and tables the average precisions."""
+"""Trains a recipe with several necks and seeds, and tables the average precisions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         "others go on.",
         allow_abbrev=False,
     )
-    parser.add_argument("--cfg", type=Path, required=True, help="yaml file with TRAIN.DATASETS and TEST.DATASETS")
+    parser.add_argument("--cfg", required=True, help="yaml file, or the name of one of ours, with data sets")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="necks (all)")
     parser.add_argument("--seeds", nargs="+", type=non_negative_int, default=[0, 1, 2], help="RNG_SEED of runs (0 1 2)")
     parser.add_argument("--classes", nargs="+", default=[], help="classes whose AP is tabled too")
@@ -94,7 +94,7 @@ def _train(
         options["MODEL.FPT.INTERACTIONS"] = str(interactions)
     pairs = [text for pair in options.items() for text in pair]
     program = "import sys; from fpt.cli.train import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "--cfg", str(args.cfg), "--output_dir", str(folder), "--resume", "auto"]
+    command = [sys.executable, "-c", program, "--cfg", args.cfg, "--output_dir", str(folder), "--resume", "auto"]
     status = subprocess.run([*command, "--set", *args.set_cfgs, *pairs], check=False).returncode
     if status:
         raise UserError(f"the training of {name} with seed {seed} ended with status {status}: {folder}")
@@ -140,3 +140,7 @@ def _cell(values: Sequence[float]) -> str:
         return mean
     each = ", ".join(f"{value:.3f}" for value in values)
     return f"{mean} ± {statistics.stdev(values):.3f} ({each})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

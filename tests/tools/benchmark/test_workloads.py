@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fpt.benchmark.dense import dense_attention_in_necks, dense_mixture_attention
-from fpt.benchmark.measure import measure
-from fpt.benchmark.workloads import WORKLOADS, Neck, backbone_maps
+from dense import dense_attention_in_necks, dense_mixture_attention
 from fpt.layers.attention import mixture_attention
 from fpt.modeling.neck import self_transformer
+from measure import measure
+from workloads import WORKLOADS, Neck, backbone_maps
 
 CPU = torch.device("cpu")
 

@@ -1,1 +1,0 @@
-"""Time, memory and work of the neck, for tools/benchmark_neck.py."""

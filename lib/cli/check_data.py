@@ -1,0 +1,71 @@
+"""Command line that says what is wrong with data sets, all of it at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from fpt.cli.common import run_command
+from fpt.core.config import load_cfg
+from fpt.core.config_node import CfgNode
+from fpt.dataloaders.catalog import dataset_names
+from fpt.run.check_data import check_data
+from fpt.utils.errors import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(
+        description="Check data sets and say what is wrong with them, all of it at once; exit status 1 if anything is.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--cfg",
+        dest="cfg_file",
+        metavar="FILE",
+        help="yaml file, or the name of one of ours; its data sets are checked unless --dataset names others",
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="data set, by a name as fpt-train takes it")
+    parser.add_argument(
+        "--set",
+        dest="set_cfgs",
+        metavar="KEY VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="options over the yaml file",
+    )
+    parser.add_argument("--read_images", action="store_true", help="load every image and mask too")
+    parser.add_argument("--read_pictures", dest="read_images", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the reports; returns the exit status: 0, 1 when something is wrong with the data, 2 for wrong input."""
+    args = build_parser().parse_args(argv)
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    cfg = load_cfg(args.cfg_file, args.set_cfgs)
+    train, test = cfg.TRAIN.DATASETS, cfg.TEST.DATASETS
+    if args.dataset is not None:
+        train, test = dataset_names(args.dataset, cfg.DATASETS)
+    names = list(dict.fromkeys([*train, *test]))
+    if not names:
+        raise UserError("no data set is named: give --cfg or --dataset")
+    faults = [_print_report(cfg, name, reads_images=args.read_images) for name in names]
+    return int(any(faults))
+
+
+def _print_report(cfg: CfgNode, name: str, *, reads_images: bool) -> bool:
+    """Print what is found as it is found; whether anything is wrong."""
+    is_faulty = False
+    try:
+        for remark in check_data(cfg, name, reads_images=reads_images):
+            print(remark.text, flush=True)
+            is_faulty |= remark.is_fault
+    except UserError as error:
+        print(error)
+        return True
+    return is_faulty
