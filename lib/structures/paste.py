@@ -89,4 +89,5 @@ def encode_patch(patch: np.ndarray, x: int, y: int, size_hw: tuple[int, int]) ->
 
 def decode_mask(rle: dict[str, Any]) -> np.ndarray:
     """bool [H, W] of a compressed RLE."""
-    return coco_mask.decode({"size": rle["size"], "counts": rle["counts"]}).astype(bool)
+    decoded = coco_mask.decode({"size": rle["size"], "counts": rle["counts"]})
+    return np.asarray(decoded.view(bool))

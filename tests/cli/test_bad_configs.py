@@ -26,7 +26,7 @@ OPTIONS = {
     "missing image folder": (["DATASETS.tiny_train.IMAGE_DIR", "no"], "'no' does not exist; looked at"),
     "missing weights": (
         ["RESNETS.IMAGENET_PRETRAINED_WEIGHTS", "no.pth", "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS", "True"],
-        "does not exist; looked at no.pth",
+        "no.pth and no.pth and data/no.pth; put it at one of these places",
     ),
     "unknown backbone": (["MODEL.CONV_BODY", "FPN.ResNet51_conv5_body"], "FPN.ResNet51_conv5_body"),
 }

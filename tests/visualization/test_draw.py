@@ -10,6 +10,7 @@ import pytest
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_patch
 from fpt.visualization.draw import detections_to_json, draw_detections, draw_side_by_side
+from fpt.visualization.masks import draw_mask
 
 NAMES = ("cat", "a rather long class name")
 
@@ -91,3 +92,54 @@ def test_json_has_names_and_plain_values() -> None:
     assert item["mask_rle"]["size"] == [40, 50]
     assert detections_to_json(Detections.empty(1, (4, 4)), NAMES)["detections"] == []
     assert "mask_rle" not in detections_to_json(_found((9, 9), [[0, 0, 1, 1]], with_masks=False), ())["detections"][0]
+
+
+def test_a_class_has_its_colour_in_every_image_and_objects_on_request() -> None:
+    boxes = [[100.0, 100, 300, 300], [400, 100, 600, 300], [100, 400, 300, 600]]
+    found = _found((800, 800), boxes)  # classes 1, 2, 1
+    first = draw_detections(_grey(800, 800), found, NAMES)
+    again = draw_detections(_grey(800, 800), found.select(np.array([2])), NAMES)
+    assert first[200, 200].tolist() == first[500, 200].tolist() == again[500, 200].tolist()
+    assert first[200, 200].tolist() != first[200, 500].tolist()
+    by_object = draw_detections(_grey(800, 800), found, NAMES, colour_by="object")
+    assert by_object[200, 200].tolist() != by_object[500, 200].tolist()
+
+
+def _outline_width(size: int) -> int:
+    """Pixels of a box's left line, halfway down, in an image of size x size."""
+    found = _found((size, size), [[0.2 * size, 0.2 * size, 0.8 * size, 0.8 * size]], with_masks=False)
+    drawing = draw_detections(_grey(size, size), found, NAMES)
+    row = drawing[max(size, 720) // 2]
+    left_half = row[: len(row) // 2].astype(int)
+    return int((abs(left_half - 128).max(axis=1) > 60).sum())
+
+
+def test_lines_scale_with_the_image() -> None:
+    assert _outline_width(60) in (2, 3)  # of the 720 pixels that it is enlarged to
+    assert _outline_width(720) == _outline_width(60)
+    assert 15 <= _outline_width(6000) <= 20
+
+
+def test_narrow_images_cut_no_tag() -> None:
+    for size_hw in ((900, 60), (60, 900)):
+        found = _found(size_hw, [[2.0, 2, 58, 40], [20, 10, 50, 58]], with_masks=False)
+        drawing = draw_detections(_grey(*size_hw), found, NAMES)
+        assert drawing.shape[:2] == size_hw
+        assert (drawing != 128).any()
+
+
+def test_a_tiny_island_has_no_outline_and_a_small_object_a_thin_one() -> None:
+    canvas = np.zeros((400, 400, 3), np.uint8)
+    mask = np.zeros((400, 400), bool)
+    mask[50:250, 50:250] = True
+    mask[300:306, 300:306] = True
+    draw_mask(canvas, mask, (200, 100, 50), opacity=0.5, line_width=6)
+    assert canvas[150, 50].tolist() == [200, 100, 50]
+    island = canvas[290:320, 290:320].reshape(-1, 3)
+    assert set(map(tuple, island.tolist())) == {(0, 0, 0), (100, 50, 25)}  # the tint alone
+    small = np.zeros((400, 400), bool)
+    small[100:130, 100:130] = True
+    thin = np.zeros((400, 400, 3), np.uint8)
+    draw_mask(thin, small, (200, 100, 50), opacity=0.5, line_width=6)
+    assert (thin[115, 85:108].max(axis=1) > 150).sum() <= 3
+    assert draw_mask(thin, np.zeros((400, 400), bool), (1, 1, 1), opacity=0.5, line_width=1) is None

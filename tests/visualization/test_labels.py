@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fpt.visualization.colours import BLACK, PALETTE, WHITE, colour_of, text_colour_on
-from fpt.visualization.labels import Rectangle, TextStyle, draw_tag, find_place
+from fpt.visualization.labels import Coverage, Rectangle, TextStyle, draw_tag, find_place
+
+SIZE = (100, 100)
+
+
+def place(box: Rectangle, *, taken: Sequence[Rectangle] = (), objects: Sequence[Rectangle] = ()) -> Rectangle | None:
+    """Of a tag of 30 x 10 pixels."""
+    coverage = Coverage(SIZE)
+    for one in objects:
+        coverage.add(one)
+    return find_place((30, 10), box, list(taken), coverage, SIZE)
 
 
 def test_above_the_box_if_there_is_room() -> None:
-    assert find_place((30, 10), Rectangle(50, 50, 90, 90), [], (100, 100)) == Rectangle(50, 40, 80, 50)
+    assert place(Rectangle(50, 50, 90, 90)) == Rectangle(50, 40, 80, 50)
 
 
-def test_inside_of_the_image_at_its_edges() -> None:
-    for box in (Rectangle(0, 0, 5, 5), Rectangle(95, 95, 100, 100), Rectangle(90, 0, 100, 100)):
-        place = find_place((30, 10), box, [], (100, 100))
-        assert place is not None
-        assert min(place.left, place.top) >= 0
-        assert max(place.right, place.bottom) <= 100
+def test_inside_of_the_image_wherever_the_box_is() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        left, top = rng.integers(0, 99, 2).tolist()
+        found = place(Rectangle(left, top, int(rng.integers(left + 1, 101)), int(rng.integers(top + 1, 101))))
+        assert found is not None
+        assert (found.right - found.left, found.bottom - found.top) == (30, 10)
+        assert min(found.left, found.top) >= 0
+        assert max(found.right, found.bottom) <= 100
 
 
 def test_beside_a_tag_that_is_there() -> None:
     taken = [Rectangle(50, 40, 80, 50)]
-    place = find_place((30, 10), Rectangle(50, 50, 90, 90), taken, (100, 100))
-    assert place is not None
-    assert place.shared_area(taken[0]) == 0
+    found = place(Rectangle(50, 50, 90, 90), taken=taken)
+    assert found is not None
+    assert found.shared_area(taken[0]) == 0
 
 
 def test_left_out_if_all_is_taken() -> None:
-    assert find_place((30, 10), Rectangle(50, 50, 90, 90), [Rectangle(0, 0, 100, 100)], (100, 100)) is None
+    assert place(Rectangle(50, 50, 90, 90), taken=[Rectangle(0, 0, 100, 100)]) is None
+
+
+def test_where_it_hides_no_object() -> None:
+    box, neighbour = Rectangle(50, 50, 90, 85), Rectangle(40, 30, 95, 49)
+    found = place(box, objects=[box, neighbour])
+    assert found is not None
+    assert found.shared_area(neighbour) == found.shared_area(box) == 0
+    assert found == Rectangle(50, 85, 80, 95)
+
+
+def test_rather_over_a_large_object_than_over_a_small_one() -> None:
+    everything, small = Rectangle(0, 0, 100, 100), Rectangle(52, 42, 60, 48)
+    found = place(Rectangle(50, 50, 90, 90), objects=[everything, small])
+    assert found is not None
+    assert found.shared_area(small) == 0
+
+
+def test_long_text_is_cut_to_the_width() -> None:
+    style = TextStyle(10)
+    assert style.fit("cat 90%", 200) == "cat 90%"
+    short = style.fit("a rather long class name 90%", 100)
+    assert short.endswith("...")
+    assert short.startswith("a rather")
+    assert style.size_of(short)[0] <= 100
 
 
 def test_areas() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,9 @@ from fpt.core.config import load_cfg
 from fpt.engine.writers import read_records
 from fpt.modeling.backbone_name import BackboneName, parse_backbone_name
 from fpt.modeling.neck.build import NECKS
-from fpt.utils.errors import UserError
+from fpt.run.options import RunOptions
+from fpt.run.train import train
+from fpt.utils.errors import StoppedAtOnce, UserError
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -86,18 +87,21 @@ def _run(args: argparse.Namespace) -> int:
 def _train(
     args: argparse.Namespace, name: str, seed: int, folder: Path, *, backbone: BackboneName, last_step: int
 ) -> None:
-    """One run in a process of its own: nothing of it reaches the next one."""
+    """One run, from its beginning or from where it was stopped.
+
+    Raises:
+        StoppedAtOnce: a signal has stopped it, so that no other begins.
+    """
     interactions = VARIANTS[name]
     options = {"RNG_SEED": str(seed), "TRAIN.EVAL_PERIOD": str(last_step)}
     options["MODEL.CONV_BODY"] = str(replace(backbone, has_transformer=bool(interactions)))
     if interactions:
         options["MODEL.FPT.INTERACTIONS"] = str(interactions)
     pairs = [text for pair in options.items() for text in pair]
-    program = "import sys; from fpt.cli.train import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "--cfg", args.cfg, "--output_dir", str(folder), "--resume", "auto"]
-    status = subprocess.run([*command, "--set", *args.set_cfgs, *pairs], check=False).returncode
-    if status:
-        raise UserError(f"the training of {name} with seed {seed} ended with status {status}: {folder}")
+    cfg = load_cfg(args.cfg, [*args.set_cfgs, *pairs])
+    result = train(cfg, RunOptions(output_dir=folder, resume="auto", command=("compare_necks.py", name, str(seed))))
+    if result.signal is not None:
+        raise StoppedAtOnce(result.signal)
 
 
 def _read(folder: Path, step: int) -> dict[str, Any] | None:
