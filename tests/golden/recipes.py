@@ -11,7 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fpt.cli import shapes, train
+from fpt.core.config import load_cfg
+from fpt.dataloaders.catalog import dataset_names
+from fpt.run.options import RunOptions
+from fpt.run.train import train
+from fpt.synthetic.shapes import generate_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 LOSSES = Path(__file__).with_name("losses.json")
@@ -44,9 +48,7 @@ SMALL += ("NUM_GPUS", "1", "TRAIN.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", str(ST
 
 def make_data(folder: Path) -> None:
     """Eight built-in images by the names of all data sets that the recipes train on."""
-    assert (
-        shapes.main(["--output_dir", str(folder / "shapes"), "--num_train", "8", "--num_val", "1", "--size", "96"]) == 0
-    )
+    generate_shapes(folder / "shapes", num_train=8, num_val=1, size=96)
     images, annotations = folder / "shapes" / "images" / "train", folder / "shapes" / "annotations" / "train.json"
     for name in ("coco/images/train2017", "nuts/images"):
         shutil.copytree(images, folder / name)
@@ -58,10 +60,22 @@ def make_data(folder: Path) -> None:
 def losses_of(recipe: str, *, data: Path, run: Path) -> list[float]:
     """The total loss of each of the 20 steps."""
     file, changes = RECIPES[recipe]
-    dataset = ["--dataset", "coco2017"] if "e2e_" in file or "paper" in file else []
-    command = ["--cfg", str(ROOT / file), *dataset, "--output_dir", str(run), "--no_save", "--disp_interval", "1"]
-    options = ["DATA_DIR", str(data), *SMALL, *changes, "TEST.DATASETS", "()", "TRAIN.EVAL_PERIOD", "0"]
-    assert train.main([*command, "--no_cuda", "--set", *options]) == 0
+    options = [
+        "DATA_DIR",
+        str(data),
+        *SMALL,
+        *changes,
+        "TEST.DATASETS",
+        "()",
+        "TRAIN.EVAL_PERIOD",
+        "0",
+        "DEVICE",
+        "cpu",
+    ]
+    cfg = load_cfg(ROOT / file, options).clone()
+    if "e2e_" in file or "paper" in file:
+        cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names("coco2017", cfg.DATASETS)
+    train(cfg, RunOptions(output_dir=run, saves_checkpoints=False, disp_interval=1))
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
