@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any
@@ -40,6 +41,8 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
+        if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main one alone
+            return self
         is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         numbers = [number for number in _SIGNALS if not (is_ignored and number == signal.SIGHUP)]
         self._previous = {number: signal.signal(number, self._handle) for number in numbers}

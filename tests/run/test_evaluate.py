@@ -1,0 +1,60 @@
+"""Evaluation of a model in hand and of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fpt.core.config import load_cfg
+from fpt.run.detect import open_test_dataset
+from fpt.run.evaluate import evaluate, evaluate_checkpoint
+from fpt.run.options import EvaluationOptions
+from fpt.run.trained_model import load_trained_model
+from fpt.utils.errors import UserError
+
+
+def test_a_model_by_name_of_the_data_set_or_opened(trained, tmp_path: Path) -> None:
+    cfg = load_cfg(trained.cfg)
+    model = load_trained_model(trained.checkpoint, cfg).model.train()
+    metrics = evaluate(cfg, model, "tiny_val", EvaluationOptions(output_dir=tmp_path / "out", draws=True))
+    assert model.training
+    assert set(metrics) == {"bbox", "segm"}
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["bbox"]["AP"] == metrics["bbox"]["AP"]
+    assert sorted(path.name for path in (tmp_path / "out" / "vis").iterdir()) == ["1.png", "2.png"]
+    assert evaluate(cfg, model, open_test_dataset(cfg, "tiny_val")) == metrics
+    result = evaluate_checkpoint(cfg, trained.checkpoint, EvaluationOptions(output_dir=tmp_path / "whole"))
+    assert (result.metrics, result.failures) == ({"tiny_val": metrics}, [])
+    assert (tmp_path / "whole" / "environment_evaluate.json").is_file()
+
+
+def test_a_part_of_a_data_set_and_nothing_written(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = load_cfg(trained.cfg)
+    model = load_trained_model(trained.checkpoint, cfg).model
+    metrics = evaluate(cfg, model, "tiny_val", EvaluationOptions(index_range=(1, 2)))
+    assert "AP" in metrics["bbox"]
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="it needs 0 <= START < END <= 2"):
+        evaluate(cfg, model, "tiny_val", EvaluationOptions(index_range=(1, 3)))
+    with pytest.raises(UserError, match="unknown data set 'tiny_vall'"):
+        evaluate(cfg, model, "tiny_vall")
+
+
+def test_drawings_that_cannot_be_written_are_listed(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def save(path: Path, image: object) -> None:
+        raise UserError(f"{path} cannot be written: File name too long")
+
+    monkeypatch.setattr("fpt.run.draw_dataset.save_image", save)
+    options = EvaluationOptions(output_dir=tmp_path, draws=True)
+    result = evaluate_checkpoint(load_cfg(trained.cfg), trained.checkpoint, options)
+    assert [path.name for path in result.failures] == ["1.png", "2.png"]
+    assert caplog.text.count("File name too long") == 2
+
+
+def test_drawings_need_a_folder() -> None:
+    with pytest.raises(UserError, match="draws is True, but there is no output_dir"):
+        EvaluationOptions(draws=True)
