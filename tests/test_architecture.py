@@ -200,6 +200,32 @@ def test_one_word_for_one_thing(pattern: str) -> None:
     assert not found, f"say {OTHER_WORDS[pattern]}: " + ", ".join(found)
 
 
+def _fields(node: ast.ClassDef) -> list[str]:
+    """Public fields of a dataclass or a named tuple; none of other classes."""
+    decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+    is_tuple = any(ast.unparse(base) == "NamedTuple" for base in node.bases)
+    if not is_tuple and not any(text.startswith("dataclass") for text in decorators):
+        return []
+    annotated = [
+        inner for inner in node.body if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name)
+    ]
+    names = [inner.target.id for inner in annotated if "ClassVar" not in ast.unparse(inner.annotation)]
+    return [name for name in names if not name.startswith("_")]
+
+
+def test_every_field_is_an_attribute_in_the_docstring() -> None:
+    found = []
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] not in ("lib", "tools"):
+            continue
+        for node in ast.walk(_parse(path)):
+            if isinstance(node, ast.ClassDef) and (fields := _fields(node)):
+                described = (ast.get_docstring(node) or "").partition("Attributes:")[2]
+                missing = [name for name in fields if not re.search(rf"\b{name}[:,]", described)]
+                found += [f"{path.relative_to(ROOT)} {node.name}: {', '.join(missing)}"] if missing else []
+    assert not found, f"fields that no line under `Attributes:` describes: {'; '.join(found)}"
+
+
 def test_files_are_short() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
     long = [f"{path.relative_to(ROOT)} ({count})" for path, count in lengths.items() if count > 500]

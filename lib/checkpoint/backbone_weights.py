@@ -26,7 +26,7 @@ _MAX_SHOWN = 4
 class LoadReport:
     """What became of the entries of a file.
 
-    Args:
+    Attributes:
         loaded: entries that went into the backbone.
         ignored: entries that the backbone has no place for, such as the classifier's.
     """

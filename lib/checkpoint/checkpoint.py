@@ -53,7 +53,7 @@ class Checkpoint:
     loop: dict[str, Any] = field(default_factory=dict)
 
     def use_average(self) -> None:
-        """Make the moving average, where there is one, the weights: those to detect with."""
+        """Replace the weights by their moving average, where there is one: it detects better."""
         if self.average is not None:
             self.model, self.average = self.average, None
 

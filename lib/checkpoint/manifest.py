@@ -54,7 +54,7 @@ def check_file(path: Path) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """Of a zip file, as torch writes them; what is none is left to whoever reads it."""
+    """Check the checksums in a zip file, as torch writes them; any other file is left to its reader."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

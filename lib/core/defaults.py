@@ -116,7 +116,9 @@ FPN: Group = {
     # Region proposal network.
     "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0),
     "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0),
-    "RPN_ANCHOR_START_SIZE": Option(32, "Side in pixels of the anchors on the finest level; doubles a level.", low=1),
+    "RPN_ANCHOR_START_SIZE": Option(
+        32, "Side in pixels of the anchors on the finest level; doubles from level to level.", low=1
+    ),
     "RPN_ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3),
     # Levels that regions of interest (RoIs) are pooled from.
     "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from; level L has stride 2^L.", low=0),
@@ -157,7 +159,7 @@ GROUP_NORM: Group = {
 TRAIN: Group = {
     # Images.
     "DATASETS": Option((), "Names of the data sets to train on.", element=str),
-    "IMS_PER_BATCH": Option(2, "Images a device in one batch; x NUM_GPUS = original batch.", low=1),
+    "IMS_PER_BATCH": Option(2, "Images per device in one batch; x NUM_GPUS = original batch.", low=1),
     "SCALES": Option(
         (600,),
         "Lengths in pixels of the shorter side; one is drawn for each image.",
@@ -182,17 +184,17 @@ TRAIN: Group = {
     # Region proposal network: anchors that it learns from, and proposals that it gives.
     "RPN_POSITIVE_OVERLAP": Option(0.7, "IoU from which an anchor is positive.", low=0, high=1),
     "RPN_NEGATIVE_OVERLAP": Option(0.3, "IoU below which an anchor is negative.", low=0, high=1),
-    "RPN_BATCH_SIZE_PER_IM": Option(256, "Anchors sampled an image for the RPN loss.", low=1),
+    "RPN_BATCH_SIZE_PER_IM": Option(256, "Anchors sampled per image for the RPN loss.", low=1),
     "RPN_FG_FRACTION": Option(0.5, "Largest share of positives among the sampled anchors.", low=0, high=1),
     "RPN_STRADDLE_THRESH": Option(
         0.0, "Anchors that reach out of the image by more than this many pixels are not trained; negative = all are."
     ),
-    "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals a level kept before NMS.", low=1),
+    "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals kept per level before NMS.", low=1),
     "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
-    "RPN_POST_NMS_TOP_N": Option(2000, "Proposals an image kept after NMS.", low=1),
+    "RPN_POST_NMS_TOP_N": Option(2000, "Proposals kept per image after NMS.", low=1),
     "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
     # Box and mask heads: RoIs that they learn from.
-    "BATCH_SIZE_PER_IM": Option(512, "RoIs sampled an image for the box head.", low=1),
+    "BATCH_SIZE_PER_IM": Option(512, "RoIs sampled per image for the box head.", low=1),
     "FG_FRACTION": Option(0.25, "Largest share of foreground among the sampled RoIs.", low=0, high=1),
     "FG_THRESH": Option(0.5, "IoU from which a RoI is foreground.", low=0, high=1),
     "BG_THRESH_HI": Option(0.5, "IoU below which a RoI is background.", low=0, high=1),
@@ -232,15 +234,15 @@ TEST: Group = {
     "SCALE": Option(600, "Length in pixels of the shorter side.", low=1),
     "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
     # Region proposal network.
-    "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals a level kept before NMS.", low=1),
+    "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals kept per level before NMS.", low=1),
     "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
-    "RPN_POST_NMS_TOP_N": Option(1000, "Proposals an image kept after NMS.", low=1),
+    "RPN_POST_NMS_TOP_N": Option(1000, "Proposals kept per image after NMS.", low=1),
     "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
     # Detections.
     "BBOX_REG": Option(True, "Apply the box head's regression to the proposals."),
     "SCORE_THRESH": Option(0.05, "Detections with a lower score are dropped.", low=0, high=1),
     "NMS": Option(0.3, "IoU of the NMS over the detections of one class.", low=0, high=1),
-    "DETECTIONS_PER_IM": Option(100, "Detections kept an image, by score.", low=1),
+    "DETECTIONS_PER_IM": Option(100, "Detections kept per image, by score.", low=1),
     "EVALUATOR": Option(
         ("auto",),
         "Evaluators, whose metrics are put together. COCO's numbers: hotcoco, pycocotools (the same, slower) or auto = "

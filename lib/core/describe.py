@@ -28,7 +28,7 @@ aren't those of Detectron.pytorch: the backbone and the heads, the resolutions a
 
 
 def describe_options(names: Mapping[str, Sequence[str]]) -> str:
-    """Every option in markdown tables, one a group: key, default, meaning, legal values.
+    """Every option in markdown tables, one per group: key, default, meaning, legal values.
 
     Args:
         names: the names that an option may have, by its full key, where they are those of a registry.

@@ -114,7 +114,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     "FPN.MULTILEVEL_ROIS": (True, "RoIs are always pooled from the levels of the pyramid"),
     "FPN.MULTILEVEL_RPN": (True, "the RPN always runs on the levels of the pyramid"),
     "FPN.EXTRA_CONV_LEVELS": (False, "P6 is pooled from P5"),
-    "FPN.RPN_COLLECT_SCALE": (1, "RPN_POST_NMS_TOP_N counts proposals an image"),
+    "FPN.RPN_COLLECT_SCALE": (1, "RPN_POST_NMS_TOP_N counts proposals per image"),
     "RPN.RPN_ON": (True, _PROPOSALS),
     "RPN.OUT_DIM_AS_IN_DIM": (True, "the RPN's convolution has FPN.DIM channels"),
     "RPN.CLS_ACTIVATION": ("sigmoid", "an anchor's score is one sigmoid"),

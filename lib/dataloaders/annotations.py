@@ -15,7 +15,7 @@ class PackedAnnotations:
     ``x_offsets[i]`` to ``x_offsets[i + 1]`` is the range of item i in the array that the offsets index.
     Boxes, points and key points are in original-image pixels.
 
-    Args:
+    Attributes:
         image_ids: int64 [M].
         image_sizes_hw: int32 [M, 2].
         file_name_offsets: int64 [M + 1] into file_name_bytes.
@@ -109,7 +109,7 @@ class PackedAnnotations:
 class Categories:
     """The classes of a data set, in the order of their ids; label i + 1 stands for position i.
 
-    Args:
+    Attributes:
         ids: ids in the annotation file.
         names: class names.
         keypoint_names: names of each class's key points; empty where it has none.

@@ -16,9 +16,9 @@ from fpt.dataloaders.replacement import BadSample
 class Batch:
     """Images of any sizes; the model pads.
 
-    Args:
+    Attributes:
         images: uint8 [3, H, W] RGB each.
-        targets: one dict an image (boxes, labels, masks, crowd_boxes), or None without annotations.
+        targets: one dict per image (boxes, labels, masks, crowd_boxes), or None without annotations.
         image_ids: ids in the annotation file.
         sizes_hw: original heights and widths.
         scales: input / original size.

@@ -12,7 +12,7 @@ MAX_EXAMPLES = 5
 class Finding:
     """One kind of fault.
 
-    Args:
+    Attributes:
         kind: what is wrong.
         action: what is done about it.
         is_fatal: whether the data set cannot be used like this.
@@ -37,7 +37,7 @@ class Finding:
 class DatasetReport:
     """All faults of one annotation file and its images.
 
-    Args:
+    Attributes:
         source: the annotation file.
         num_images: images in it.
         num_annotations: annotations in it, before any was dropped.

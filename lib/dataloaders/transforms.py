@@ -33,7 +33,7 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 class ResizeAndFlip:
     """What is drawn for an image: its size and whether it is mirrored.
 
-    Args:
+    Attributes:
         short_sides: lengths of the shorter side in pixels, of which one is drawn.
         max_size: longest side in pixels.
         flip_probability: share of mirrored images.

@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger("fpt")
 
 
 def optional_package(name: str, *, option: str) -> Any:
-    """The module `name`.
+    """Import the module `name`.
 
     Raises:
         UserError: it is not installed; `option`, which needs it, and the way to get it are named.
@@ -189,7 +189,7 @@ class MlflowWriter:
 
 
 class CurveWriters:
-    """Several of them as one; none of them is fine, too.
+    """Several curve writers as one; there may be none.
 
     One that fails (a server that is away, a full disk) doesn't end the training: it is reported once, until it works
     again.

@@ -35,7 +35,7 @@ def detect_batch(
     """Detections of each image of a batch; `model` must be in evaluation mode.
 
     Args:
-        model: on `device`; returns a dict an image for a list of images.
+        model: on `device`; returns a dict per image for a list of images.
         batch: images of network-input size with the sizes of their originals.
         device: where the model lies.
         amp_dtype: type of autocast, None = off.

@@ -26,7 +26,7 @@ def check_classes(trained: Sequence[str], class_names: Sequence[str], *, source:
 
 
 def restore_training(checkpoint: Checkpoint, state: TrainState, *, source: str | Path) -> None:
-    """Give `state` that of the checkpoint.
+    """Put what the checkpoint holds into `state`.
 
     The optimizer keeps the settings of the present configuration (weight decay, momentum, factors); its buffers come
     from the checkpoint.

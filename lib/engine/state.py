@@ -77,7 +77,7 @@ class TrainState:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Around an update: a state that it leaves half done is not consistent."""
+        """Context of an update: if an error leaves it half done, the state stays marked as not consistent."""
         self.is_consistent = False
         yield
         self.is_consistent = True
@@ -88,7 +88,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 class RunningStatistics:
-    """Those of the normalisation layers in training, to take a step back.
+    """A copy of the running statistics of BatchNorm layers, with which a step can be taken back.
 
     Args:
         model: the bare model.
@@ -99,7 +99,7 @@ class RunningStatistics:
         self._noted: list[tuple[Tensor, Tensor]] = []
 
     def note(self) -> None:
-        """A step begins."""
+        """Copy the statistics at the beginning of a step."""
         buffers = [buffer for module in self._norms if module.training for buffer in module.buffers()]
         self._noted = [(buffer, buffer.clone()) for buffer in buffers]
 
@@ -113,7 +113,7 @@ class RunningStatistics:
             raise
 
     def restore(self) -> None:
-        """Give them their values at the beginning of the step."""
+        """Give the statistics the values that they had at the beginning of the step."""
         with torch.no_grad():
             for buffer, value in self._noted:
                 buffer.copy_(value)

@@ -20,7 +20,7 @@ _LOGGER = logging.getLogger("fpt")
 
 
 class ProgressWriter:
-    """One log line a record.
+    """Logs one line per record.
 
     Args:
         max_iter: steps of the whole run.
@@ -45,7 +45,7 @@ class ProgressWriter:
 
 
 class JsonlWriter:
-    """One json object a line.
+    """Writes one json object per line.
 
     A disk that is full doesn't end the training: what is lost is reported once.
 
@@ -79,7 +79,10 @@ class JsonlWriter:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of such a file, none without it; a line that a killed process has not finished is left out."""
+    """The records of a file of json lines, none where it is missing.
+
+    A line that a killed process has not finished is left out.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
 

@@ -126,7 +126,7 @@ def _complete(annotation: dict[str, Any], number: int, size_hw: tuple[int, int])
 
 
 def _annotations_for(annotations: list[dict[str, Any]], iou_type: str) -> list[dict[str, Any]]:
-    """Without masks for boxes; for masks without the objects that have none."""
+    """The annotations that an evaluator gets: for boxes without their masks, for masks those that have one."""
     if iou_type == "segm":
         return [item for item in annotations if item.get("segmentation")]
     return [{key: value for key, value in item.items() if key != "segmentation"} for item in annotations]
@@ -140,7 +140,7 @@ def _for_iou_type(item: dict[str, Any], iou_type: str) -> dict[str, Any]:
 def _to_metrics(raw: RawEvaluation, names: dict[int, str]) -> dict[str, Any]:
     metrics: dict[str, Any] = {name: float(value) for name, value in zip(METRIC_NAMES, raw.stats, strict=True)}
     unique = _unique_names(raw.category_ids, names)
-    # All areas (0) and the most detections an image (-1); the first IoU threshold is 0.5.
+    # All areas (0) and the most detections per image (-1); the first IoU threshold is 0.5.
     metrics["per_class"] = {name: _mean(raw.precision[:, :, k, 0, -1]) for k, name in enumerate(unique)}
     metrics["per_class_AP50"] = {name: _mean(raw.precision[0, :, k, 0, -1]) for k, name in enumerate(unique)}
     return metrics

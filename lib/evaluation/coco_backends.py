@@ -30,7 +30,7 @@ class RawEvaluation:
 
     Attributes:
         stats: float64 [12], COCO's summary; -1 where there is no ground truth.
-        precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections an image;
+        precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections per image;
             -1 likewise.
         category_ids: the K categories.
     """

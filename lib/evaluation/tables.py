@@ -10,7 +10,7 @@ _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
 
 
 def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Texts by title: the tables of COCO's kinds of metrics, and a line a number of the others."""
+    """Texts by title: the tables of COCO's kinds of metrics, and one line per number of the others."""
     coco = {kind: values for kind, values in metrics.items() if {"per_class", *_COLUMNS} <= values.keys()}
     texts = {}
     if coco:
@@ -31,7 +31,7 @@ def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def format_per_class(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """AP and AP50 of each class in percent, a row a class, in the order of the data set."""
+    """AP and AP50 of each class in percent, one row per class, in the order of the data set."""
     kinds = list(metrics)
     if not kinds:
         return ""

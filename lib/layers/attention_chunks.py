@@ -27,7 +27,7 @@ _HALF_TYPES = (torch.float16, torch.bfloat16)  # their own rounding is far large
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureSettings:
-    """What is fixed in a call.
+    """Settings of one call.
 
     Attributes:
         is_euclidean: similarity is minus the squared distance, not the dot product.

@@ -51,7 +51,7 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def num_groups_for(num_channels: int, num_groups: int) -> int:
-    """The largest divisor of the channels that is at most ``num_groups`` and leaves two channels a group.
+    """The largest divisor of the channels that is at most ``num_groups`` and leaves two channels per group.
 
     A group of one channel has no variance where the map is one cell, and loses what is constant over a map.
     """

@@ -14,7 +14,7 @@ POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 class Match:
     """What each box was matched with.
 
-    Args:
+    Attributes:
         index: int64 [A], the object of the highest IoU; 0 where there are no objects.
         label: int8 [A], 1 positive, 0 negative, -1 neither.
         iou: float32 [A], the highest IoU.

@@ -19,7 +19,7 @@ class AnchorSampling:
     Attributes:
         positive_iou: IoU from which an anchor is positive; the best anchors of each object are so too.
         negative_iou: IoU below which an anchor is negative.
-        num_samples: anchors drawn an image.
+        num_samples: anchors drawn per image.
         positive_fraction: largest share of positives among them.
         straddle_threshold: anchors that reach out of the image by more pixels are left out; negative = none is.
         crowd_threshold: an anchor of which a crowd box covers more than this share is no negative.
@@ -38,7 +38,7 @@ class RoISampling:
     """Rules of the sample.
 
     Attributes:
-        num_samples: RoIs an image.
+        num_samples: RoIs per image.
         foreground_fraction: largest share of foreground among them.
         foreground_iou: IoU with an object from which a RoI is foreground.
         background_high: IoU below which a RoI is background.

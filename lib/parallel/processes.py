@@ -21,8 +21,9 @@ TIMEOUT = datetime.timedelta(minutes=30)
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the group that the environment describes, and leave it at the end; nothing where there is but one process or
-    where the group has been joined already.
+    """Join the process group that the environment describes, and leave it at the end.
+
+    Where there is but one process, or where the group has been joined already, nothing is done.
 
     torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT; any other launcher may.
     Tensors on the CPU and Python objects travel by gloo, tensors on GPUs by NCCL. A process that doesn't answer for

@@ -9,7 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Change:
-    """One option that got another value, and why."""
+    """One option that got another value.
+
+    Attributes:
+        key: full name of the option.
+        old: its value before.
+        new: its value now.
+        reason: why.
+    """
 
     key: str
     old: Any

@@ -58,7 +58,7 @@ def is_longer_than(boxes: Tensor, min_size: float) -> Tensor:
 class BoxCoder:
     """Boxes as offsets from reference boxes (Girshick et al. 2014): dx, dy, dw, dh times a weight each.
 
-    Args:
+    Attributes:
         weights: of dx, dy, dw, dh.
     """
 

@@ -15,7 +15,7 @@ SizeHW = tuple[int, int]
 class ImageList:
     """A padded batch.
 
-    Args:
+    Attributes:
         tensor: [N, 3, H, W], zero to the right of and below each image.
         sizes_hw: height and width in pixels of each image without its padding.
     """

@@ -27,7 +27,16 @@ _MIN_VISIBLE_PIXELS = 24
 
 @dataclass(eq=False)
 class Figure:
-    """A figure of the scene: one outline, or many for a crowd."""
+    """A figure of the scene: one outline, or many for a crowd.
+
+    Attributes:
+        name: of its class.
+        centre_xy: in pixels.
+        side: length in pixels that its outline is scaled by.
+        contours: outlines, float [P, 2] each, in pixels.
+        is_crowd: whether it is annotated as one crowd region.
+        alpha: float32 [H, W], the share of each pixel that it covers; empty until it is drawn.
+    """
 
     name: str
     centre_xy: tuple[float, float]

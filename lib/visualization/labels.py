@@ -19,7 +19,14 @@ _ELLIPSIS = "..."
 
 
 class Rectangle(NamedTuple):
-    """Whole pixels; right and bottom are just outside."""
+    """A rectangle of whole pixels.
+
+    Attributes:
+        left: first column.
+        top: first row.
+        right: the column after the last.
+        bottom: the row after the last.
+    """
 
     left: int
     top: int

@@ -18,7 +18,7 @@ def test_every_file_and_name_of_the_page_exists(root: Path) -> None:
             missing.append(file)
         elif name:
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+            defined = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
             missing += [] if name in defined else [f"{file}: {name}"]
     assert not missing
 

@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, norm: ResNorm) -> nn.Sequential:
-    """Empty where the shapes agree."""
+    """The projection of a shortcut; an empty sequence where the shapes agree."""
     if stride == 1 and in_channels == out_channels:
         return nn.Sequential()
     conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)

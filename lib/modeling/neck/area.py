@@ -116,7 +116,7 @@ def level_area(x: Tensor, sizes_hw: Sizes | None, padded_hw: tuple[int, int] | N
         padded_hw: height and width in pixels of the padded batch; needed with sizes_hw.
 
     Raises:
-        ValueError: sizes_hw without padded_hw, or not one size an image.
+        ValueError: sizes_hw without padded_hw, or not one size per image.
     """
     if sizes_hw is None:
         return Area(None, None)

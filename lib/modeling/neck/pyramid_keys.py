@@ -14,7 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 class KeyTokens(NamedTuple):
     """Positions of a map that queries meet.
 
-    tokens: [B, N, C].  padding: bool [B, N], True = no position; None where every token counts.
+    Attributes:
+        tokens: [B, N, C].
+        padding: bool [B, N], True = no position; None where every token counts.
     """
 
     tokens: Tensor
@@ -29,7 +31,7 @@ def key_tokens(features: Tensor, valid_hw: Sequence[tuple[int, int]] | None, max
     Args:
         features: [B, C, H, W].
         valid_hw: height and width in cells of each image's area (top left); None = the whole map.
-        max_keys: largest number of tokens an image; 0 = all positions.
+        max_keys: largest number of tokens per image; 0 = all positions.
     """
     height, width = features.shape[-2:]
     if valid_hw is None or all(size == (height, width) for size in valid_hw):

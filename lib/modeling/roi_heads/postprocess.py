@@ -17,7 +17,7 @@ class DetectionSettings:
     Attributes:
         score_threshold: lower scores are dropped.
         nms_threshold: IoU of the NMS within a class.
-        max_detections: detections an image, by score.
+        max_detections: detections per image, by score.
         has_regression: apply the box head's offsets to the proposals.
     """
 

@@ -18,7 +18,7 @@ class ProposalSettings:
 
     Attributes:
         pre_nms_top_n: best anchors a level and image that are decoded.
-        post_nms_top_n: best proposals an image after NMS.
+        post_nms_top_n: best proposals per image after NMS.
         nms_threshold: IoU of the NMS within a level.
         min_size: shortest side in network-input pixels.
     """
