@@ -19,7 +19,7 @@ from fpt.modeling.settings import BackboneFactory, BoxHeadSettings, HeadEntry, M
 from fpt.solver.lr_schedule import LR_POLICIES, LrPolicy
 from fpt.solver.optimizer import OPTIMIZERS, OptimizerFactory
 from fpt.utils.errors import UserError
-from fpt.utils.registry import add_part
+from fpt.utils.parts import add_part
 
 
 def register_backbone(name: str, factory: BackboneFactory) -> None:

@@ -172,10 +172,10 @@ OTHER_WORDS = {
 }
 """Words that are not used here -> what is said instead."""
 LEGACY_NAMES = {
-    "lib/checkpoint/legacy.py": ("body", "picture"),
+    "lib/checkpoint/format_1.py": ("body", "picture"),
     "lib/cli/check_data.py": ("picture",),
     "lib/core/legacy.py": ("body",),
-    "tests/checkpoint/test_legacy.py": ("body", "picture"),
+    "tests/checkpoint/test_format_1.py": ("body", "picture"),
     "tests/cli/test_check_data.py": ("picture",),
     "tests/core/test_legacy.py": ("body",),
     "lib/checkpoint/manifest.py": ("passing",),

@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 
 import torch
 
-from fpt.checkpoint.legacy import upgrade_format_1
+from fpt.checkpoint.format_1 import upgrade_format_1
 from fpt.checkpoint.manifest import check_file, enter_file, forget_file
 from fpt.checkpoint.safe_load import require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
 FORMAT = 2
-"""Format 1 is read too: see ``fpt.checkpoint.legacy``."""
+"""Format 1 is read too: see ``fpt.checkpoint.format_1``."""
 
 _MIN_BACKBONE_SHARE = 2 / 3
 """Between networks of other depths about half of the values fit, by accident."""

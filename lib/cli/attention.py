@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
-from fpt.run.attention import draw_attention_files
+from fpt.run.attention_maps import draw_attention_files
 from fpt.run.image_files import find_images
 from fpt.run.trained_model import load_trained_model
 

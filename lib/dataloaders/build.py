@@ -18,7 +18,7 @@ from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
-from fpt.utils.registry import find_part
+from fpt.utils.parts import find_part
 
 _DEBUG_IMAGES = 32
 

@@ -13,7 +13,7 @@ from fpt.evaluation.coco_backends import BACKENDS
 from fpt.evaluation.tables import format_metrics
 from fpt.structures.detections import Detections
 from fpt.utils.errors import UserError
-from fpt.utils.registry import find_part
+from fpt.utils.parts import find_part
 
 _logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.resume import check_classes
 from fpt.evaluation.evaluate import evaluate_dataset
 from fpt.parallel.processes import process_group
-from fpt.run.config import resolve_config
+from fpt.run.adapt import resolve_config
 from fpt.run.detect import detect_dataset, open_test_dataset
 from fpt.run.devices import own_devices, parallelize
 from fpt.run.draw_dataset import draw_dataset

@@ -23,14 +23,14 @@ from fpt.engine.train_loop import train as run_loop
 from fpt.engine.writers import SkippedStepsWriter
 from fpt.modeling.detector import compile_backbone
 from fpt.parallel.processes import process_group
-from fpt.run.config import adapt_to_batch, resolve_config
+from fpt.run.adapt import adapt_to_batch, resolve_config
 from fpt.run.devices import describe_devices, parallelize
 from fpt.run.folder import new_run_folder, start_run_folder
 from fpt.run.options import RunOptions
 from fpt.run.periodic_evaluation import make_evaluation, open_test_datasets
+from fpt.run.reporting import check_packages, make_curves, make_profile, make_writers
 from fpt.run.start import Start, build_training, read_start
 from fpt.run.training_images import TrainingImages
-from fpt.run.writers import check_packages, make_curves, make_profile, make_writers
 from fpt.solver.build import amp_dtype, build_schedule
 from fpt.utils.distributed import from_main
 from fpt.utils.errors import LoaderError, UserError

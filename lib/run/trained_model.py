@@ -12,7 +12,7 @@ from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
 from fpt.modeling.detector import GeneralizedRCNN
-from fpt.run.config import resolve_config
+from fpt.run.adapt import resolve_config
 from fpt.utils.distributed import from_main
 
 

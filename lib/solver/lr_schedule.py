@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fpt.utils.errors import UserError
-from fpt.utils.registry import find_part
+from fpt.utils.parts import find_part
 
 
 @dataclass(frozen=True, kw_only=True)

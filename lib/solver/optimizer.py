@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fpt.utils.errors import UserError
-from fpt.utils.registry import find_part
+from fpt.utils.parts import find_part
 
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 

@@ -14,7 +14,7 @@ from fpt.structures.detections import Detections
 from fpt.structures.paste import decode_mask
 from fpt.visualization.colours import WHITE, Colour, colour_of
 from fpt.visualization.labels import Coverage, Rectangle, TextStyle, draw_tag, find_place
-from fpt.visualization.masks import draw_mask
+from fpt.visualization.tint import draw_mask
 
 ColourBy = Literal["class", "object"]
 

@@ -10,7 +10,7 @@ import pytest
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_patch
 from fpt.visualization.draw import detections_to_json, draw_detections, draw_side_by_side
-from fpt.visualization.masks import draw_mask
+from fpt.visualization.tint import draw_mask
 
 NAMES = ("cat", "a rather long class name")
 

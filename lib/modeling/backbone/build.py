@@ -13,7 +13,7 @@ from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder
 from fpt.modeling.backbone.resnet import BLOCKS, ResNet
 from fpt.modeling.backbone.torchvision_backbone import TorchvisionBackbone
 from fpt.modeling.settings import BackboneFactory, BackboneSettings, PixelValues
-from fpt.utils.registry import unknown_part
+from fpt.utils.parts import unknown_part
 
 _LOGGER = logging.getLogger("fpt")
 

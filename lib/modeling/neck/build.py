@@ -16,7 +16,7 @@ from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.settings import NeckFactory, NeckSettings
 from fpt.utils.errors import UserError
-from fpt.utils.registry import find_part
+from fpt.utils.parts import find_part
 
 
 def make_feature_pyramid(settings: NeckSettings, *, top_down: bool = True, bottom_up: bool = False) -> FeaturePyramid:

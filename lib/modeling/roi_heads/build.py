@@ -15,7 +15,7 @@ from fpt.modeling.roi_heads.roi_heads import MaskBranch, RoIHeads
 from fpt.modeling.sampling import RoISampling
 from fpt.modeling.settings import BoxHeadSettings, HeadEntry, MaskHeadSettings
 from fpt.structures.boxes import BoxCoder
-from fpt.utils.registry import find_part
+from fpt.utils.parts import find_part
 
 
 def make_mlp_head(settings: BoxHeadSettings, *, has_norm: bool = False) -> MLPBoxHead:

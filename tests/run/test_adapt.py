@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from fpt.core.config import get_cfg
-from fpt.run import config
-from fpt.run.config import adapt_to_batch, resolve_config
+from fpt.run import adapt
+from fpt.run.adapt import adapt_to_batch, resolve_config
 from fpt.run.options import RunOptions
 from fpt.utils.errors import UserError
 
@@ -42,6 +42,6 @@ def test_schedule_follows_the_batch_but_for_what_is_kept(caplog: pytest.LogCaptu
 
 
 def test_devices_that_cannot_share_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "count_devices", lambda cfg: 3)
+    monkeypatch.setattr(adapt, "count_devices", lambda cfg: 3)
     with pytest.raises(UserError, match=r"--bs 4 can't be shared equally by 3 devices; give a multiple of 3"):
         adapt_to_batch(get_cfg(), RunOptions(batch_size=4))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_weights
-from fpt.checkpoint.legacy import rename_parameter
+from fpt.checkpoint.format_1 import rename_parameter
 from fpt.checkpoint.store import CheckpointStore, steps_in
 
 

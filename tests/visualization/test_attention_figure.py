@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fpt.visualization.attention import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
+from fpt.visualization.attention_figure import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
 
 
 def test_a_heat_map_lies_where_its_weights_are(tmp_path):

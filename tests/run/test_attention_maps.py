@@ -12,7 +12,7 @@ import torch
 from fpt.core.config import load_cfg
 from fpt.dataloaders.image_io import read_image
 from fpt.modeling.build import build_model
-from fpt.run.attention import draw_attention_files, look, pyramid_of
+from fpt.run.attention_maps import draw_attention_files, look, pyramid_of
 from fpt.run.trained_model import TrainedModel, load_trained_model
 from fpt.utils.errors import UserError
 

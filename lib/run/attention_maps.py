@@ -22,7 +22,7 @@ from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.run.image_files import output_names
 from fpt.run.trained_model import TrainedModel
 from fpt.utils.errors import UserError
-from fpt.visualization.attention import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
+from fpt.visualization.attention_figure import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
 
 _LOGGER = logging.getLogger("fpt")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fpt.utils.errors import UserError
-from fpt.utils.registry import add_part, find_part
+from fpt.utils.parts import add_part, find_part
 
 
 def test_an_unknown_name_gets_the_legal_ones_and_the_nearest() -> None:
