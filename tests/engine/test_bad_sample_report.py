@@ -56,7 +56,9 @@ def test_no_file_without_bad_images(tmp_path: Path) -> None:
 def test_too_many_end_the_run(tmp_path: Path) -> None:
     report = BadSampleReport(tmp_path / "a.jsonl", Images(1))
     seen = []
-    with pytest.raises(UserError, match=r"2 of 10 images .* the 1 that TRAIN\.MAX_BAD_SAMPLES .*a\.jsonl .*fpt-check-data"):
+    with pytest.raises(
+        UserError, match=r"2 of 10 images .* the 1 that TRAIN\.MAX_BAD_SAMPLES .*a\.jsonl .*fpt-check-data"
+    ):
         seen.extend(report.watch([_batch(1), _batch(2), _batch()]))
     assert len(_records(tmp_path / "a.jsonl")) == 2
 

@@ -100,9 +100,16 @@ def test_what_no_kernel_takes_goes_to_the_chunks(operands):
     assert not is_fusable(q, torch.zeros(2, 4, 300), 2, settings)
 
 
-def test_the_meta_device_and_a_traced_graph_take_the_fused_way(operands):
+def test_the_meta_device_takes_the_fused_way(operands):
+    assert mixture_attention(*(x.to("meta") for x in operands(50, 40, 16, 12, 2))).shape == (2, 50, 12)
+
+
+@pytest.mark.skipif(
+    tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 8),
+    reason="older versions cannot trace a look at autocast; docs/neck.md says so",
+)
+def test_a_traced_graph_takes_the_fused_way(operands):
     q, k, v, w = operands(50, 40, 16, 12, 2)
-    assert mixture_attention(*(x.to("meta") for x in (q, k, v, w))).shape == (2, 50, 12)
     program = torch.export.export(Attention(), (q, k, v, w))
     targets = [str(node.target) for node in program.graph.nodes]
     assert sum("scaled_dot_product" in name for name in targets) == 2

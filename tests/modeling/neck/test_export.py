@@ -17,6 +17,11 @@ from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.network import FeaturePyramidTransformerNetwork
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
 
+pytestmark = pytest.mark.skipif(
+    tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 14),
+    reason="older versions cannot trace torch.sym_max and the like; docs/neck.md says so",
+)
+
 
 class _Model(nn.Module):
     """Two convolutions for a backbone, and the neck."""
