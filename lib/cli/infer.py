@@ -44,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--merge_pdfs", type=_truth, nargs="?", const=True, default=False, help="also one results.pdf of all images"
     )
     parser.add_argument(
+        "--colour_by",
+        choices=("class", "object"),
+        default="class",
+        help="a class has the same colour everywhere, or each object its own (%(default)s)",
+    )
+    parser.add_argument(
         "--thresh", type=number_between(0, 1), help="lowest score of a detection that is shown (VIS_TH)"
     )
     return parser
@@ -63,7 +69,14 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     seed_everything(cfg.RNG_SEED)
     predictor = Predictor(args.load_ckpt, cfg=cfg, score_threshold=args.thresh)
     from_main(lambda: start_log(args.output_dir, command=("fpt-infer", *arguments)))
-    found = predict_files(predictor, images, args.output_dir, formats=args.output_format, merges_pdfs=args.merge_pdfs)
+    found = predict_files(
+        predictor,
+        images,
+        args.output_dir,
+        formats=args.output_format,
+        merges_pdfs=args.merge_pdfs,
+        colour_by=args.colour_by,
+    )
     if found.failures:
         print(f"error: no result for {', '.join(str(path) for path in found.failures)}", file=sys.stderr)
     return 1 if found.failures else 0

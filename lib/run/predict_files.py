@@ -11,6 +11,7 @@ from fpt.run.image_files import output_names
 from fpt.run.predictor import Predictor
 from fpt.utils.distributed import gather_on_main, share_of_range
 from fpt.utils.errors import UserError
+from fpt.visualization.draw import ColourBy
 from fpt.visualization.image_output import merge_pdfs
 
 _LOGGER = logging.getLogger("fpt")
@@ -36,6 +37,7 @@ def predict_files(
     *,
     formats: Sequence[str] = ("png", "json"),
     merges_pdfs: bool = False,
+    colour_by: ColourBy = "class",
 ) -> PredictedFiles:
     """Write ``<output_dir>/<name>.<format>`` for each image, even where nothing is found.
 
@@ -48,6 +50,7 @@ def predict_files(
         output_dir: where the results go.
         formats: "png", "jpg", "pdf", "json".
         merges_pdfs: write one results.pdf of all images too.
+        colour_by: "class", or "object" for a colour of its own for each detection.
     """
     formats = list(dict.fromkeys([*formats, *(["pdf"] if merges_pdfs else [])]))
     names = output_names(images)
@@ -55,7 +58,7 @@ def predict_files(
     failures: list[Path] = []
     for index in range(*share_of_range(0, len(images))):
         try:
-            written += _predict_file(predictor, images[index], output_dir / names[index], formats)
+            written += _predict_file(predictor, images[index], output_dir / names[index], formats, colour_by)
         except UserError as error:
             failures.append(images[index])
             _LOGGER.error("%s", error)
@@ -70,7 +73,9 @@ def predict_files(
     return PredictedFiles(written=written, failures=failures)
 
 
-def _predict_file(predictor: Predictor, path: Path, target: Path, formats: Sequence[str]) -> list[Path]:
+def _predict_file(
+    predictor: Predictor, path: Path, target: Path, formats: Sequence[str], colour_by: ColourBy
+) -> list[Path]:
     """Detect in one image and write `target` in each format; returns the files.
 
     Raises:
@@ -80,5 +85,5 @@ def _predict_file(predictor: Predictor, path: Path, target: Path, formats: Seque
     _LOGGER.info("%s: %d detection%s", path, len(result), "" if len(result) == 1 else "s")
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
     for file in files:
-        result.save(file)
+        result.save(file, colour_by=colour_by)
     return files

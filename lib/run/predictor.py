@@ -25,7 +25,7 @@ from fpt.structures.detections import Detections
 from fpt.structures.paste import decode_mask
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json
-from fpt.visualization.draw import detections_to_json, draw_detections
+from fpt.visualization.draw import ColourBy, detections_to_json, draw_detections
 from fpt.visualization.image_output import explained_output, save_image
 
 ImageLike = str | Path | np.ndarray | Image.Image | Tensor
@@ -81,16 +81,32 @@ class Prediction:
             masks[index] = decode_mask(rle)
         return masks
 
-    def draw(self, **style: Any) -> np.ndarray:
+    def draw(
+        self, *, with_scores: bool = True, mask_opacity: float = 0.45, colour_by: ColourBy = "class"
+    ) -> np.ndarray:
         """The image with its detections: uint8 [H', W', 3] RGB; small images are enlarged.
 
         Args:
-            style: keyword arguments of ``fpt.visualization.draw.draw_detections``.
+            with_scores: write the score in percent behind the name.
+            mask_opacity: 0..1.
+            colour_by: "class", or "object" for a colour of its own for each one.
         """
-        return draw_detections(self.image, self.detections, self.known_classes, score_threshold=0.0, **style)
+        return draw_detections(
+            self.image,
+            self.detections,
+            self.known_classes,
+            score_threshold=0.0,
+            with_scores=with_scores,
+            mask_opacity=mask_opacity,
+            colour_by=colour_by,
+        )
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, colour_by: ColourBy = "class") -> None:
         """Write the drawing (png, jpg, pdf), or boxes, classes, scores and encoded masks (json), as the suffix says.
+
+        Args:
+            path: the file.
+            colour_by: as in `draw`.
 
         Raises:
             UserError: another suffix, or the file cannot be written.
@@ -100,7 +116,7 @@ class Prediction:
             with explained_output(path):
                 write_json(path, self.to_json())
         else:
-            save_image(path, self.draw())
+            save_image(path, self.draw(colour_by=colour_by))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: file, size, and for each detection class, label, score, box_xyxy and, of masks, mask_rle."""

@@ -99,3 +99,13 @@ def test_an_output_that_cannot_be_written_is_one_message_and_the_others_are_draw
     assert captured.err.strip() == f"error: no result for {folder / long_name}"
     assert "File name too long; give the image a shorter name" in captured.out
     assert {path.name for path in (tmp_path / "out").glob("z.*")} == {"z.png", "z.json"}
+
+
+def test_colours_by_class_or_by_object(trained, tmp_path: Path) -> None:
+    more = ("--load_ckpt", trained.checkpoint, "--image_dir", trained.folder / "images", "--thresh", "0")
+    for colour_by in ("class", "object"):
+        out = tmp_path / colour_by
+        assert main(trained.arguments(*more, "--output_dir", out, "--colour_by", colour_by)) == 0
+    drawn = [cv2.imread(str(tmp_path / name / "1.png")) for name in ("class", "object")]
+    assert drawn[0].shape == drawn[1].shape
+    assert not np.array_equal(*drawn)
