@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import sys
 import urllib.error
 import urllib.request
@@ -120,8 +121,9 @@ def download(file: WeightFile, folder: Path) -> Path:
     part = folder / f"{file.name}.part"
     try:
         _fetch(file.url, part)
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise DownloadError(f"{file.url}: {error}; start again to go on from {part}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        advice = f"; start again to go on from {part}" if part.is_file() else ""
+        raise DownloadError(f"{file.url}: {error}{advice}") from error
     if file.size is not None and part.stat().st_size < file.size:
         raise DownloadError(f"{file.url}: ended after {part.stat().st_size} of {file.size} bytes; start again to go on")
     if not is_right(part, file):
@@ -142,8 +144,12 @@ def _fetch(url: str, part: Path) -> None:
             return
         raise
     with response, part.open("ab" if response.status == 206 else "wb") as stream:
+        missing = int(response.headers.get("Content-Length") or 0)
         while block := response.read(_BLOCK):
             stream.write(block)
+            missing -= len(block)
+    if missing > 0:
+        raise OSError(f"the connection ended {missing} bytes too early")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
