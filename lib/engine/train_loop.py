@@ -11,6 +11,7 @@ from torch import nn
 from fpt.engine.metrics import Record
 from fpt.engine.state import TrainState
 from fpt.engine.train_step import SkipWriter, StepSettings, TrainingStep
+from fpt.solver.optimizer import set_learning_rate
 from fpt.utils.memory import memory_mib, resident_mib
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def train(
     step = TrainingStep(model=model, state=state, batches=batches, settings=settings, on_skip=on_skip)
     while state.step < settings.max_iter:
         rate = schedule(state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)
+        set_learning_rate(state.optimizer, rate)
         step()
         stopping = should_stop()
         if settings.has_record(state.step) or stopping:

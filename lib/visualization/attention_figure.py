@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fpt.visualization.image_output import explained_output
+from fpt.utils.files import write_atomic
+from fpt.visualization.image_output import check_jpeg_size, explained_output, known_suffix
 
 _CELL_INCHES = 2.6
 _DPI = 110
@@ -96,13 +98,19 @@ def draw_attention(image: np.ndarray, point_xy: tuple[float, float], levels: Seq
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure; its type is the suffix of `path` (png, jpg, pdf).
+    """Write the figure; its type is the suffix of `path` (png, jpg, pdf). The file is complete or absent.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: another suffix, more pixels a side than the format has, or a file that cannot be written.
     """
+    suffix = known_suffix(path)
+    if suffix in (".jpg", ".jpeg"):
+        width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
+        check_jpeg_size(path, (height, width))
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix.removeprefix("."))
     with explained_output(path):
-        figure.savefig(path)
+        write_atomic(path, lambda file: file.write(content.getvalue()))
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 Colour = tuple[int, int, int]
 """RGB, 0..255."""
 
@@ -30,8 +32,15 @@ PALETTE: tuple[Colour, ...] = (
 
 
 def colour_of(index: int) -> Colour:
-    """Colour of the index-th object; they repeat after the palette's end."""
-    return PALETTE[index % len(PALETTE)]
+    """Colour of the index-th class or object: those of the palette, then others around the colour wheel.
+
+    The golden ratio leads to a hue far from those before it; three brightnesses keep near hues apart.
+    """
+    if index < len(PALETTE):
+        return PALETTE[index]
+    saturation, value = ((0.85, 0.95), (0.6, 0.7), (0.45, 0.95))[index % 3]
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def text_colour_on(background: Colour) -> Colour:

@@ -19,7 +19,7 @@ from fpt.visualization.tint import draw_mask
 ColourBy = Literal["class", "object"]
 
 _MIN_LONGER_SIDE = 720
-_MAX_TAG_SHARE = 0.12
+_MAX_TAG_SHARE, _MAX_SHARE_OF_FEW, _FEW = 0.12, 0.3, 20  # of the image's area; up to so many tags are few
 
 
 def draw_detections(
@@ -70,7 +70,7 @@ def draw_detections(
     style = _text_style(canvas.shape)
     scores = [f" {round(100 * score)}%" if with_scores else "" for score in shown.scores.tolist()]
     texts = [f"{_name_of(label, class_names)}{score}" for label, score in zip(labels, scores, strict=True)]
-    if _tag_share(texts, style, canvas.shape) > _MAX_TAG_SHARE:
+    if _tag_share(texts, style, canvas.shape) > (_MAX_SHARE_OF_FEW if len(texts) <= _FEW else _MAX_TAG_SHARE):
         is_keyed = colour_by == "class"
         return np.vstack([canvas, _draw_legend(shown.labels, class_names, canvas.shape[1], style, is_keyed=is_keyed)])
     _draw_tags(canvas, texts, boxes, colours, style, coverage)

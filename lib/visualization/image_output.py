@@ -31,20 +31,32 @@ def save_image(path: Path, image: np.ndarray) -> None:
         UserError: another suffix than png, jpg, jpeg or pdf, more pixels a side than the format has, or a file that
             cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix != ".png" and max(image.shape[:2]) > _MAX_JPEG_SIDE:
-        raise UserError(
-            f"{path} cannot be written: {image.shape[1]} x {image.shape[0]} pixels are more than the "
-            f"{_MAX_JPEG_SIDE} a side that a JPEG may have; use png"
-        )
+    suffix = known_suffix(path)
+    if suffix != ".png":
+        check_jpeg_size(path, (image.shape[0], image.shape[1]))
     if suffix == ".pdf":
         content = _to_pdf([(image.shape[1], image.shape[0], _encode(".jpg", image))])
-    elif suffix in (".png", ".jpg", ".jpeg"):
-        content = _encode(suffix, image)
     else:
-        raise UserError(f"image format {path.suffix!r} of {path} is unknown; legal: {', '.join(FORMATS)}")
+        content = _encode(suffix, image)
     with explained_output(path):
         write_atomic(path, lambda file: file.write(content))
+
+
+def known_suffix(path: Path) -> str:
+    """The suffix of a file in small letters; UserError unless it is that of a format in FORMATS."""
+    suffix = path.suffix.lower()
+    if suffix.removeprefix(".") not in (*FORMATS, "jpeg"):
+        raise UserError(f"image format {path.suffix!r} of {path} is unknown; legal: {', '.join(FORMATS)}")
+    return suffix
+
+
+def check_jpeg_size(path: Path, size_hw: tuple[int, int]) -> None:
+    """Raise UserError for more pixels a side than a JPEG may have."""
+    if max(size_hw) > _MAX_JPEG_SIDE:
+        raise UserError(
+            f"{path} cannot be written: {size_hw[1]} x {size_hw[0]} pixels are more than the {_MAX_JPEG_SIDE} a side "
+            "that a JPEG may have; use png"
+        )
 
 
 @contextmanager
@@ -114,9 +126,9 @@ def _join_objects(objects: Sequence[bytes]) -> bytes:
     """Number the objects from 1 and add the table of their offsets."""
     content = bytearray(b"%PDF-1.4\n")
     offsets = []
-    for number, backbone in enumerate(objects, start=1):
+    for number, item in enumerate(objects, start=1):
         offsets.append(len(content))
-        content += b"%d 0 obj\n%s\nendobj\n" % (number, backbone)
+        content += b"%d 0 obj\n%s\nendobj\n" % (number, item)
     start = len(content)
     content += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
     content += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)

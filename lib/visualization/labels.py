@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -92,7 +93,7 @@ class Coverage:
         self.grid = np.zeros((int(np.ceil(size_hw[0] / self.cell)), int(np.ceil(size_hw[1] / self.cell))), np.float32)
 
     def add(self, rectangle: Rectangle, inside: np.ndarray | None = None) -> None:
-        """An object: its rectangle, and which part of it (bool [h, w], of any size) it fills; None = all of it.
+        """An object: its rectangle, and which part of it (uint8 0 or 1, [h, w] of any size) it fills; None = all of it.
 
         Each object weighs 1 for each tenth of the square root of its cells: hiding a small one whole costs as much as
         hiding a corner of a large one.
@@ -100,8 +101,7 @@ class Coverage:
         rows, columns = self._cells(rectangle)
         filled = np.ones((rows.stop - rows.start, columns.stop - columns.start), np.float32)
         if inside is not None:
-            image = Image.fromarray(inside.astype(np.uint8) * 255).resize(filled.shape[::-1], Image.Resampling.BOX)
-            filled = np.asarray(image, np.float32) / 255
+            filled = cv2.resize(inside * np.uint8(255), filled.shape[::-1], interpolation=cv2.INTER_AREA) / 255
         self.grid[rows, columns] += filled / max(float(filled.sum()), 1.0) ** 0.5
 
     def cost(self, rectangle: Rectangle) -> float:

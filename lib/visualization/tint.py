@@ -30,7 +30,8 @@ def draw_mask(
         line_width: in pixels of the canvas, for large parts.
 
     Returns:
-        Where the mask lies on the canvas, and which pixels of that rectangle it fills; None for an empty mask.
+        Where the mask lies on the canvas, and which pixels of that rectangle it fills (uint8, 0 or 1); None for an
+        empty mask.
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -42,15 +43,15 @@ def draw_mask(
     y1, y2, x1, x2 = round(top * scale_y), round(bottom * scale_y), round(left * scale_x), round(right * scale_x)
     inside = _enlarge(mask[top:bottom, left:right], (y2 - y1, x2 - x1))
     patch = np.ascontiguousarray(canvas[y1:y2, x1:x2])
-    mixed = patch[inside].astype(np.float32) * (1 - opacity) + np.array(colour, np.float32) * opacity
-    patch[inside] = mixed.round().astype(np.uint8)
+    tinted = cv2.addWeighted(patch, 1 - opacity, np.full_like(patch, colour), opacity, 0)
+    cv2.copyTo(tinted, inside, patch)
     _draw_outline(patch, inside, colour, line_width)
     canvas[y1:y2, x1:x2] = patch
     return Rectangle(x1, y1, x2, y2), inside
 
 
 def _draw_outline(patch: np.ndarray, inside: np.ndarray, colour: Colour, line_width: int) -> None:
-    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     by_width: dict[int, list[np.ndarray]] = defaultdict(list)
     for contour in contours:
         width = min(int(cv2.contourArea(contour) ** 0.5 / _PARTS_PER_LINE), line_width)
@@ -64,11 +65,11 @@ def _draw_outline(patch: np.ndarray, inside: np.ndarray, colour: Colour, line_wi
 
 
 def _enlarge(mask: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """bool [h, w] in a larger size, its steps rounded off."""
+    """bool [h, w] in a larger size, its steps rounded off: uint8, 0 or 1."""
     if mask.shape == size_hw:
-        return mask
+        return np.ascontiguousarray(mask, dtype=np.uint8)
     smooth = cv2.resize(mask.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
     scale = size_hw[0] / mask.shape[0]
     if scale > 1.5:
         smooth = cv2.GaussianBlur(smooth, (0, 0), 0.6 * scale, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(smooth >= 0.5)
+    return (smooth >= 0.5).astype(np.uint8)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,14 @@ import yaml
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.core.config import load_cfg
-from fpt.run.evaluate import evaluate
+from fpt.dataloaders.collate import Batch
+from fpt.engine.bad_sample_report import BadSampleReport
+from fpt.engine.train_step import NonFiniteLossError
+from fpt.engine.writers import ProgressWriter
+from fpt.run.evaluate import evaluate, evaluate_checkpoint
 from fpt.run.options import RunOptions
 from fpt.run.train import train
-from fpt.utils.errors import UserError
+from fpt.utils.errors import LoaderError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +142,10 @@ def test_half_precision_trains_and_evaluates(tiny, trained) -> None:
     run, bf16 = tiny.folder / "run", ("SOLVER.AMP", "bf16")
     result = tiny.train(run, disp_interval=1, opts=bf16)
     assert_nearly_that_of_float32(run, trained)
-    assert "AP" in evaluate(load_cfg(tiny.cfg, bf16), result.model, "tiny_val")["bbox"]
+    cfg = load_cfg(tiny.cfg, bf16)
+    in_hand = evaluate(cfg, result.model, "tiny_val")
+    assert "AP" in in_hand["bbox"]
+    assert evaluate_checkpoint(cfg, result.checkpoint).metrics == {"tiny_val": in_hand}
 
 
 def test_weights_alone_start_a_data_set_of_other_classes(
@@ -167,7 +176,9 @@ def _learn_by_heart(tiny, steps: int, *more: object) -> dict:
     result = tiny.train(run, opts=(*opts, "SOLVER.WARM_UP_ITERS", 10))
     losses = losses_of(run)
     assert losses[-1]["loss"] < losses[0]["loss"] / 10
-    return evaluate(load_cfg(tiny.cfg, [str(value) for value in opts]), result.model, "tiny_val")
+    return evaluate_checkpoint(load_cfg(tiny.cfg, [str(value) for value in opts]), result.checkpoint).metrics[
+        "tiny_val"
+    ]
 
 
 def test_all_objects_of_two_images_are_learnt(tiny) -> None:
@@ -245,3 +256,35 @@ def test_the_configuration_of_the_caller_stays_as_it_is_and_is_checked(tiny) -> 
     with pytest.raises(UserError, match="SOLVER.GAMMA is 7.0, but must be at most 1"):
         train(cfg, RunOptions(output_dir=tiny.folder / "other"))
     assert not (tiny.folder / "other").exists()
+
+
+def test_a_signal_stops_after_the_step_and_the_result_says_so(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(writer: ProgressWriter, record: dict[str, float]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ProgressWriter, "__call__", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    result = tiny.train(tiny.folder / "run", opts=("SOLVER.MAX_ITER", 50))
+    assert (result.step, result.signal, result.exit_status) == (1, signal.SIGTERM, 143)
+    assert result.checkpoint == tiny.folder / "run" / "ckpt" / "model_step1.pth"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_diverged_training_raises_and_keeps_the_last_good_weights(tiny) -> None:
+    opts = ("SOLVER.BASE_LR", 1e30, "SOLVER.TYPE", "SGD", "SOLVER.CLIP_GRAD_NORM", 0, "SOLVER.MAX_SKIPPED_STEPS", 3)
+    with pytest.raises(NonFiniteLossError, match="3 steps in a row had no finite loss or gradient"):
+        tiny.train(tiny.folder / "run", opts=(*opts, "SOLVER.MAX_ITER", 50))
+    saved = load_checkpoint(tiny.folder / "run" / "ckpt" / "model_step3.pth")
+    assert all(torch.isfinite(value).all() for value in saved.model.values())
+
+
+def test_a_lost_worker_raises_and_the_run_goes_on(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(report: BadSampleReport, batches: Iterable[Batch], **more: int) -> Iterator[Batch]:
+        yield next(iter(batches))
+        raise LoaderError("loader worker 7 was killed by SIGKILL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BadSampleReport, "watch", lose)
+        with pytest.raises(LoaderError, match="SIGKILL"):
+            tiny.train(tiny.folder / "run")
+    assert tiny.train(tiny.folder / "run", resume="yes").step == 2

@@ -9,7 +9,9 @@ import pytest
 
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_patch
+from fpt.visualization import draw
 from fpt.visualization.draw import detections_to_json, draw_detections, draw_side_by_side
+from fpt.visualization.labels import Rectangle, TextStyle
 from fpt.visualization.tint import draw_mask
 
 NAMES = ("cat", "a rather long class name")
@@ -120,12 +122,27 @@ def test_lines_scale_with_the_image() -> None:
     assert 15 <= _outline_width(6000) <= 20
 
 
-def test_narrow_images_cut_no_tag() -> None:
-    for size_hw in ((900, 60), (60, 900)):
-        found = _found(size_hw, [[2.0, 2, 58, 40], [20, 10, 50, 58]], with_masks=False)
-        drawing = draw_detections(_grey(*size_hw), found, NAMES)
-        assert drawing.shape[:2] == size_hw
-        assert (drawing != 128).any()
+@pytest.mark.parametrize("size_hw", [(900, 60), (60, 900), (900, 20), (720, 720)])
+def test_no_tag_is_cut(size_hw: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    tags: list[tuple[str, Rectangle, TextStyle]] = []
+    monkeypatch.setattr(draw, "draw_tag", lambda canvas, text, place, colour, style: tags.append((text, place, style)))
+    rng, (height, width) = np.random.default_rng(0), size_hw
+    corners = rng.uniform(0, 0.9, (6, 2)) * (width, height)
+    boxes = np.hstack([corners, corners + rng.uniform(5, 40, (6, 2))]).tolist()
+    draw_detections(_grey(*size_hw), _found(size_hw, boxes, with_masks=False), NAMES)
+    assert tags
+    for text, place, style in tags:
+        assert 0 <= place.left < place.right <= width
+        assert 0 <= place.top < place.bottom <= height
+        assert style.size_of(text)[0] <= place.right - place.left
+
+
+def test_few_objects_keep_their_tags_whatever_their_names() -> None:
+    boxes = [
+        [100.0 + 560 * (i % 5), 100 + 600 * (i // 5), 300 + 560 * (i % 5), 300 + 600 * (i // 5)] for i in range(15)
+    ]
+    found = _found((2000, 3000), boxes, with_masks=False)
+    assert draw_detections(_grey(2000, 3000), found, NAMES[1:] * 2).shape == (2000, 3000, 3)  # no legend below
 
 
 def test_a_tiny_island_has_no_outline_and_a_small_object_a_thin_one() -> None:

@@ -89,6 +89,6 @@ def test_text_fits_its_tag() -> None:
 
 def test_colours() -> None:
     assert len(set(PALETTE)) == len(PALETTE)
-    assert colour_of(0) == colour_of(len(PALETTE))
+    assert len({colour_of(index) for index in range(80)}) == 80  # COCO's classes
     assert text_colour_on(WHITE) == BLACK
     assert text_colour_on((20, 20, 120)) == WHITE
