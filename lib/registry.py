@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from fpt.dataloaders.coco_json import AnnotationReader
-from fpt.dataloaders.readers import DATASET_READERS
+from fpt.annotations.pack import AnnotationReader
+from fpt.annotations.readers import DATASET_READERS
 from fpt.evaluation.evaluate import EVALUATORS, Evaluator
 from fpt.modeling.backbone.build import BACKBONES, backbone_names
 from fpt.modeling.neck.build import NECKS

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from fpt.cli.common import run_command
 from fpt.core.config import load_cfg
-from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import dataset_names
-from fpt.run.check_data import check_data
+from fpt.run.check_data import check_data, compare_classes
+from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
 
 
@@ -36,6 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="options over the yaml file",
     )
     parser.add_argument("--read_images", action="store_true", help="load every image and mask too")
+    parser.add_argument(
+        "--draw",
+        type=Path,
+        metavar="DIR",
+        help="draw every image with its ground truth into this folder",
+    )
     parser.add_argument("--read_pictures", dest="read_images", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -54,15 +61,23 @@ def _run(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys([*train, *test]))
     if not names:
         raise UserError("no data set is named: give --cfg or --dataset")
-    faults = [_print_report(cfg, name, reads_images=args.read_images) for name in names]
-    return int(any(faults))
+    faults = [
+        _print(check_data(cfg, name, reads_images=args.read_images, draw_dir=_drawings(args.draw, name, names)))
+        for name in names
+    ]
+    return int(any([*faults, _print(compare_classes(cfg, train, test))]))
 
 
-def _print_report(cfg: CfgNode, name: str, *, reads_images: bool) -> bool:
+def _drawings(folder: Path | None, name: str, names: Sequence[str]) -> Path | None:
+    """Where the drawings of a data set go: into a folder of its own where there are several."""
+    return folder if folder is None or len(names) == 1 else folder / name
+
+
+def _print(remarks: Iterator[Remark]) -> bool:
     """Print what is found as it is found; whether anything is wrong."""
     is_faulty = False
     try:
-        for remark in check_data(cfg, name, reads_images=reads_images):
+        for remark in remarks:
             print(remark.text, flush=True)
             is_faulty |= remark.is_fault
     except UserError as error:

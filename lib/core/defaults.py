@@ -43,6 +43,18 @@ GENERAL: Group = {
 }
 
 DATA_LOADER: Group = {
+    "EXIF": Option(
+        "auto",
+        "EXIF orientation of photos: apply, ignore, or auto = apply, unless only the unrotated image has the annotated "
+        "size.",
+        choices=("auto", "apply", "ignore"),
+    ),
+    "STRETCH": Option(
+        "auto",
+        "Pixels of 16 bits: always = scaled by the image's own range, never = by all of 16 bits, auto = by the own "
+        "range where no value needs more than 14 bits.",
+        choices=("auto", "always", "never"),
+    ),
     "NUM_THREADS": Option(4, "Loader workers; 0 = load in the main process.", low=0),
     "TIMEOUT": Option(
         300, "Seconds without a batch after which a loader counts as hung and the program ends; 0 = never.", low=0
@@ -243,6 +255,10 @@ TEST: Group = {
     "SCORE_THRESH": Option(0.05, "Detections with a lower score are dropped.", low=0, high=1),
     "NMS": Option(0.3, "IoU of the NMS over the detections of one class.", low=0, high=1),
     "DETECTIONS_PER_IM": Option(100, "Detections kept per image, by score.", low=1),
+    "RAW_GROUND_TRUTH": Option(
+        False,
+        "Evaluate on the annotation file as it is, too: as bbox_raw and segm_raw, beside what training learns from.",
+    ),
     "EVALUATOR": Option(
         ("auto",),
         "Evaluators, whose metrics are put together. COCO's numbers: hotcoco, pycocotools (the same, slower) or auto = "

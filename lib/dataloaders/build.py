@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from fpt.annotations.readers import DATASET_READERS
 from fpt.core.config import resolve_data_path
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import find_dataset
-from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.coco import CocoDataset, Objects, allowed_bad
+from fpt.dataloaders.image_io import ImageReading
 from fpt.dataloaders.loader import ImageLoader
-from fpt.dataloaders.readers import DATASET_READERS
-from fpt.dataloaders.replacement import ReplacingImages, allowed_bad
+from fpt.dataloaders.replacement import ReplacingImages
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.utils.distributed import rank, world_size
@@ -59,14 +60,23 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
         with_masks=with_masks,
         min_area=cfg.TRAIN.GT_MIN_AREA if is_train else -1.0,
         limit=_DEBUG_IMAGES if cfg.DEBUG else None,
+        box_format=files.box_format,
+        classes=files.classes,
+        max_missing=cfg.TRAIN.MAX_BAD_SAMPLES if is_train else 0.0,
+        reading=build_reading(cfg),
     )
+
+
+def build_reading(cfg: CfgNode) -> ImageReading:
+    """How images become 8-bit RGB."""
+    return ImageReading(exif=cfg.DATA_LOADER.EXIF, stretch=cfg.DATA_LOADER.STRETCH)
 
 
 def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ReplacingImages:
     """All of TRAIN.DATASETS as one.
 
     Raises:
-        UserError: none is named, their classes differ, or they hold no object.
+        UserError: none is named, their classes differ, or they hold nothing to learn from.
     """
     names = tuple(names if names is not None else cfg.TRAIN.DATASETS)
     if not names:
@@ -74,9 +84,34 @@ def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> Rep
     parts = [build_dataset(cfg, name, is_train=True, with_masks=cfg.MODEL.MASK_ON) for name in names]
     max_bad = allowed_bad(cfg.TRAIN.MAX_BAD_SAMPLES, sum(len(part) for part in parts))
     dataset = ReplacingImages(parts, max_bad=max_bad)
-    if not dataset.num_objects:
-        raise UserError(f"TRAIN.DATASETS {', '.join(names)}: there is no annotated object to learn from")
+    check_objects([part.objects() for part in parts], names=names, min_area=cfg.TRAIN.GT_MIN_AREA)
     return dataset
+
+
+def check_objects(counts: Sequence[Objects], *, names: Sequence[str], min_area: float = -1.0) -> None:
+    """Raise UserError, with the reason, where the objects of all data sets together are nothing to learn from."""
+    crowds, small = (sum(getattr(count, key) for count in counts) for key in ("num_crowds", "num_small"))
+    learnt, covering = (sum(getattr(count, key) for count in counts) for key in ("num_learnt", "num_covering"))
+    where = f"TRAIN.DATASETS {', '.join(names)}"
+    if learnt and learnt == covering:
+        raise UserError(
+            f"{where}: the boxes of all {learnt} objects cover their whole image, so that there is nothing to find; a "
+            "detector learns from boxes around objects"
+        )
+    if learnt:
+        return
+    if crowds and not small:
+        raise UserError(
+            f"{where}: all {crowds} objects are crowds (iscrowd 1), which are ignored regions: there is nothing to "
+            "learn from. CVAT writes brushed masks so: set iscrowd to 0 in the annotation file"
+        )
+    if small:
+        raise UserError(
+            f"{where}: all {small} objects have an area of less than TRAIN.GT_MIN_AREA ({min_area:g} pixels)"
+            + (f", beside {crowds} crowds" if crowds else "")
+            + ": there is nothing to learn from; lower it"
+        )
+    raise UserError(f"{where}: there is no annotated object to learn from")
 
 
 def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start_batch: int = 0) -> ImageLoader:

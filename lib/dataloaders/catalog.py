@@ -23,12 +23,16 @@ class DatasetFiles:
         image_dir: folder of the images.
         ann_file: annotation file, or folder of them.
         format: name of its reader, in DATASET_READERS.
+        classes: names of the classes that are used, in this order; none = all.
+        box_format: what the four numbers of a box are, one of BOX_FORMATS.
     """
 
     name: str
     image_dir: str
     ann_file: str
     format: str = "coco"
+    classes: tuple[str, ...] = ()
+    box_format: str = "xywh"
 
 
 def _coco(name: str, images: str, annotations: str) -> DatasetFiles:
@@ -82,14 +86,31 @@ def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> Datase
             return _BUILT_IN[name]
         raise UserError(_unknown(name, [*declared, *_BUILT_IN]))
     entry = declared[name]
-    keys = {"IMAGE_DIR", "ANN_FILE"}
-    if not isinstance(entry, Mapping) or set(entry) - {"FORMAT"} != keys:
+    keys, optional = {"IMAGE_DIR", "ANN_FILE"}, {"FORMAT", "CLASSES", "BOX_FORMAT"}
+    if not isinstance(entry, Mapping) or set(entry) - optional != keys:
         found = sorted(entry) if isinstance(entry, Mapping) else repr(entry)
-        raise UserError(f"DATASETS.{name} has {found}; it needs exactly the keys IMAGE_DIR and ANN_FILE, or FORMAT too")
+        raise UserError(
+            f"DATASETS.{name} has {found}; it needs exactly the keys IMAGE_DIR and ANN_FILE, and may have "
+            f"{', '.join(sorted(optional))} too"
+        )
     for key, value in entry.items():
-        if not isinstance(value, str) or not value:
-            raise UserError(f"DATASETS.{name}.{key} is {value!r}; it must be a {'name' if key == 'FORMAT' else 'path'}")
-    return DatasetFiles(name, entry["IMAGE_DIR"], entry["ANN_FILE"], entry.get("FORMAT", "coco"))
+        if key != "CLASSES" and (not isinstance(value, str) or not value):
+            raise UserError(f"DATASETS.{name}.{key} is {value!r}; it must be a {'path' if key in keys else 'name'}")
+    return DatasetFiles(
+        name,
+        entry["IMAGE_DIR"],
+        entry["ANN_FILE"],
+        entry.get("FORMAT", "coco"),
+        _classes(name, entry.get("CLASSES", ())),
+        entry.get("BOX_FORMAT", "xywh"),
+    )
+
+
+def _classes(name: str, value: Any) -> tuple[str, ...]:
+    classes = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(item, str) and item for item in classes) or len(set(classes)) < len(classes):
+        raise UserError(f"DATASETS.{name}.CLASSES is {value!r}; it must be a list of different class names")
+    return classes
 
 
 def dataset_names(name: str, declared: Mapping[str, Any] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fpt.dataloaders.annotation_store import open_annotations
-from fpt.dataloaders.coco_json import AnnotationReader, load_json
-from fpt.dataloaders.image_io import read_image
-from fpt.dataloaders.report import DatasetReport
+from fpt.annotations.ground_truth import GroundTruth, make_ground_truth
+from fpt.annotations.json_file import load_json
+from fpt.annotations.pack import AnnotationReader
+from fpt.annotations.report import DatasetReport
+from fpt.annotations.shapes import FAULT_WORDS
+from fpt.annotations.store import open_annotations
+from fpt.dataloaders.class_choice import choose_classes
+from fpt.dataloaders.image_finder import ImageFinder, find_images
+from fpt.dataloaders.image_io import ImageReading, read_image, read_size_hw
 from fpt.dataloaders.transforms import ResizeAndFlip, flip_boxes, resize_image
 from fpt.structures.masks import rasterize_polygons, rasterize_rle
 from fpt.utils.errors import UserError
@@ -24,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 MASK_SIZE = 112
 """Cells a side of the box-frame masks: four for each cell of a mask head's usual 28."""
+
+_COVER_TOLERANCE = 1.0
+"""A box that leaves so many pixels of its image, or less, covers it."""
 
 Key = int | tuple[int, int]
 Sample = dict[str, Any]
@@ -46,6 +56,25 @@ class ImageDataset(Dataset[Sample]):
         return samples
 
 
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """Counts of the objects of a data set.
+
+    Attributes:
+        num_learnt: objects that are trained on.
+        num_crowds: crowds, which are ignored regions.
+        num_small: objects of less than the smallest area.
+        num_covering: those that are trained on whose box covers the whole image.
+        num_by_class: those that are trained on, by class.
+    """
+
+    num_learnt: int
+    num_crowds: int
+    num_small: int
+    num_covering: int
+    num_by_class: tuple[int, ...]
+
+
 class CocoDataset(ImageDataset):
     """Images of one annotation file.
 
@@ -62,6 +91,10 @@ class CocoDataset(ImageDataset):
         min_area: objects with a smaller area in original pixels are left out; -1 keeps all.
         limit: number of images that are used, from the first; None = all.
         read: reader of the annotation file.
+        box_format: what the four numbers of a box are, one of BOX_FORMATS.
+        classes: names of the classes that are used, in this order; none = all, in the order of their ids.
+        max_missing: share of the images that may be missing; those are found bad when they are loaded.
+        reading: how images become 8-bit RGB; None = the defaults.
 
     Raises:
         UserError: the annotation file or an image is missing or wrong; the message holds the whole report.
@@ -79,6 +112,10 @@ class CocoDataset(ImageDataset):
         min_area: float = -1.0,
         limit: int | None = None,
         read: AnnotationReader = load_json,
+        box_format: str = "xywh",
+        classes: Sequence[str] = (),
+        max_missing: float = 0.0,
+        reading: ImageReading | None = None,
     ) -> None:
         self.name = name
         self.ann_file = Path(ann_file)
@@ -88,19 +125,62 @@ class CocoDataset(ImageDataset):
         self.with_masks = with_masks
         self.min_area = min_area
         self.read = read
-        self._store = open_annotations(self.ann_file, read)
-        self._length = len(self._store.packed) if limit is None else min(limit, len(self._store.packed))
-        self.has_masks = bool(self._store.packed.has_mask().any())
+        self.reading = reading or ImageReading()
+        finder = ImageFinder(self.image_dir)
+        self._store = open_annotations(self.ann_file, read, size_of=self._size_reader(finder), box_format=box_format)
+        packed = self._store.packed
+        self._length = len(packed) if limit is None else min(limit, len(packed))
+        choice = choose_classes(self._store.categories, packed.labels, classes, source=self.ann_file)
+        self._categories, self._labels = choice.categories, choice.labels
+        """Classes of this data set, and labels int [N] of the objects where they are others than the file's."""
+        self.has_masks = bool(packed.has_mask()[self.labels > 0].any())
         if with_masks and with_targets and not self.has_masks:
-            raise UserError(
-                f"data set {name}: {self.ann_file} has no masks, so a mask head cannot be trained on it; "
-                "switch it off with --set MODEL.MASK_ON False"
-            )
-        _report_missing_images(self)
+            raise UserError(f"data set {name}: {self._explain_no_masks()}")
+        self._other_names = self._find_images(finder, max_missing)
         if self.report.has_fatal:
             raise UserError(f"data set {name} cannot be used:\n{self.report.text()}")
         if self.report.findings:
             logger.warning("data set %s\n%s", name, self.report.text())
+
+    def _size_reader(self, finder: ImageFinder) -> Any:
+        reading = self.reading
+
+        def size_of(name: str) -> tuple[int, int] | None:
+            found = finder.find(name)
+            return None if found is None else read_size_hw(finder.image_dir / found, reading)
+
+        return size_of
+
+    def _explain_no_masks(self) -> str:
+        if faults := self.report.mentioned(FAULT_WORDS):
+            lines = "\n  ".join(faults)
+            return (
+                f"{self.ann_file} has masks, but none can be used:\n  {lines}\ncorrect them, or train boxes alone with "
+                "--set MODEL.MASK_ON False"
+            )
+        return (
+            f"{self.ann_file} has no masks, so a mask head cannot be trained on it; switch it off with "
+            "--set MODEL.MASK_ON False"
+        )
+
+    def _find_images(self, finder: ImageFinder, max_missing: float) -> dict[int, str]:
+        """Names of the images that have another name than it is written; missing ones are reported."""
+        names = self._store.packed.file_names(self._length)
+        found = find_images(finder, names)
+        other = [f"{names[index]} is {name}" for index, name in found.other_names.items()]
+        self.report.add_all("images under another name", "read", other, is_harmless=True)
+        if found.missing:
+            tried = self.image_dir.absolute()
+            exists = "" if tried.is_dir() else ", a folder that does not exist"
+            near = finder.nearest(names[found.missing[0]])
+            hint = f"; nearest to the first is {near}" if near else ""
+            is_fatal = len(found.missing) > allowed_bad(max_missing, self._length)
+            action = f"looked for in {tried}{exists}; put them there or correct the data set's IMAGE_DIR{hint}"
+            if not is_fatal:
+                action += "; until then others take their places (TRAIN.MAX_BAD_SAMPLES)"
+            missing = [_shown_name(names[index]) for index in found.missing]
+            self.report.add_all("missing images", action, missing, is_fatal=is_fatal)
+        return found.other_names
 
     def __len__(self) -> int:
         return self._length
@@ -110,19 +190,41 @@ class CocoDataset(ImageDataset):
         """Faults of the annotation file and its images."""
         return self._store.report
 
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N]: labels of all objects; 0 = of none of the classes that are used."""
+        return self._store.packed.labels if self._labels is None else self._labels
+
+    def ground_truth(self) -> GroundTruth:
+        """What the images show, for evaluation: the objects that training learns from, and crowds."""
+        return make_ground_truth(self._store.packed, self._categories, labels=self._labels)
+
+    def annotations_by_image(self) -> dict[int, list[dict[str, Any]]]:
+        """The annotations of the ground truth by the id of their image."""
+        grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for item in self.ground_truth().annotations:
+            grouped[item["image_id"]].append(item)
+        return grouped
+
+    def keypoints(self, index: int) -> list[np.ndarray]:
+        """Key points of the objects of an image: float32 [K, 3] x, y, visibility each, in original pixels."""
+        packed = self._store.packed
+        objects = packed.objects(index)
+        return [packed.keypoints_of(i) for i in range(objects.start, objects.stop) if self.labels[i]]
+
     def load_annotations(self) -> dict[str, Any]:
-        """What the annotation file holds, in COCO's terms, read anew."""
+        """What the annotation file holds, in COCO's terms, read anew and as it is."""
         return self.read(self.ann_file)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, without background; label i + 1 is ``class_names[i]``."""
-        return self._store.categories.names
+        return self._categories.names
 
     @property
     def category_ids(self) -> tuple[int, ...]:
         """Ids of the classes in the annotation file; label i + 1 is ``category_ids[i]``."""
-        return self._store.categories.ids
+        return self._categories.ids
 
     @property
     def num_classes(self) -> int:
@@ -141,14 +243,27 @@ class CocoDataset(ImageDataset):
         sizes = self._store.packed.image_sizes_hw[: self._length]
         return sizes[:, 1] > sizes[:, 0]
 
-    @property
-    def num_objects(self) -> int:
-        """Objects in the images that are used, crowds included."""
-        return int(self._store.packed.object_offsets[self._length])
+    def objects(self) -> Objects:
+        """The objects of the images that are used, by what becomes of them while training."""
+        packed = self._store.packed
+        end = int(packed.object_offsets[self._length])
+        labels, is_crowd = self.labels[:end], packed.is_crowd[:end]
+        is_small = packed.areas[:end] < self.min_area
+        is_learnt = (labels > 0) & ~is_crowd & ~is_small
+        sizes = np.repeat(packed.image_sizes_hw[: self._length], np.diff(packed.object_offsets[: self._length + 1]), 0)
+        sides = packed.boxes_xyxy[:end, 2:] - packed.boxes_xyxy[:end, :2]
+        covers = (sides >= sizes[:, ::-1] - _COVER_TOLERANCE).all(axis=1)
+        return Objects(
+            num_learnt=int(is_learnt.sum()),
+            num_crowds=int(((labels > 0) & is_crowd).sum()),
+            num_small=int(((labels > 0) & ~is_crowd & is_small).sum()),
+            num_covering=int((is_learnt & covers).sum()),
+            num_by_class=tuple(np.bincount(labels[is_learnt], minlength=self.num_classes)[1:].tolist()),
+        )
 
     def image_path(self, index: int) -> Path:
         """File of an image."""
-        return self.image_dir / self._store.packed.file_name(index)
+        return self.image_dir / self._other_names.get(index, self._store.packed.file_name(index))
 
     def image_id(self, index: int) -> int:
         """Id of an image in the annotation file."""
@@ -157,10 +272,6 @@ class CocoDataset(ImageDataset):
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of an image, as annotated."""
         return self._store.packed.size_hw(index)
-
-    def file_names(self) -> list[str]:
-        """File names of all images, relative to image_dir."""
-        return self._store.packed.file_names(self._length)
 
     def __getitem__(self, key: Key) -> Sample:
         """One sample.
@@ -179,7 +290,7 @@ class CocoDataset(ImageDataset):
             raise IndexError(f"image {index} of {self._length}")
         packed = self._store.packed
         size_hw = packed.size_hw(index)
-        image = read_image(self.image_path(index), size_hw)
+        image = read_image(self.image_path(index), size_hw, reading=self.reading)
         input_hw, is_flipped = self.transform.draw(size_hw, seed)
         image = resize_image(image, input_hw)
         if is_flipped:
@@ -204,19 +315,20 @@ class CocoDataset(ImageDataset):
         )
         if is_flipped:
             boxes = flip_boxes(boxes, input_hw[1])
-        is_ignored = np.array(packed.is_crowd[chosen])
-        is_kept = ~is_ignored & (packed.areas[chosen] >= self.min_area)
-        if self.with_masks:
-            is_ignored |= is_kept & ~packed.has_mask(chosen)
-            is_kept &= ~is_ignored
+        labels = self.labels[chosen]
+        is_ignored = np.array(packed.is_crowd[chosen]) & (labels > 0)
+        is_kept = ~packed.is_crowd[chosen] & (labels > 0) & (packed.areas[chosen] >= self.min_area)
         target = {
             "boxes": torch.from_numpy(boxes[is_kept]),
-            "labels": torch.from_numpy(packed.labels[chosen][is_kept].astype(np.int64)),
+            "labels": torch.from_numpy(labels[is_kept].astype(np.int64)),
             "crowd_boxes": torch.from_numpy(boxes[is_ignored]),
         }
         if self.with_masks:
             masks = self._masks(chosen.start + np.flatnonzero(is_kept), size_hw)
             target["masks"] = torch.from_numpy(np.ascontiguousarray(masks[:, :, ::-1]) if is_flipped else masks)
+            has_mask = packed.has_mask(chosen)[is_kept]
+            if not has_mask.all():
+                target["has_mask"] = torch.from_numpy(has_mask)
         return target
 
     def _masks(self, positions: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -227,34 +339,23 @@ class CocoDataset(ImageDataset):
             box = packed.boxes_xyxy[position]
             rle = packed.rle(position, size_hw)
             if rle is None:
-                masks[i] = rasterize_polygons(packed.polygons(position), box, MASK_SIZE)
+                masks[i] = rasterize_polygons(_single(packed.polygons(position)), box, MASK_SIZE)
             else:
                 masks[i] = rasterize_rle(rle, box, MASK_SIZE)
         return masks
 
 
-def _report_missing_images(dataset: CocoDataset) -> None:
-    """Look every image up by listing each folder once: asking for 118k files one by one takes many times longer."""
-    names = dataset.file_names()
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for name in names:
-        folder, _, base = name.rpartition("/")
-        if folder not in listed:
-            listed[folder] = _list_folder(dataset.image_dir / folder)
-        if base not in listed[folder]:
-            missing.append(name)
-    if not missing:
-        return
-    tried = dataset.image_dir.absolute()
-    exists = "" if tried.is_dir() else ", a folder that does not exist"
-    action = f"looked for in {tried}{exists}; put them there or correct the data set's IMAGE_DIR"
-    dataset.report.add_all("missing images", action, missing, is_fatal=True)
+def allowed_bad(share: float, num_images: int) -> int:
+    """Bad images that a training tolerates: a share of all, but one at least if any may be, and never all of them."""
+    if share <= 0:
+        return 0
+    return min(max(1, int(share * num_images)), num_images - 1)
 
 
-def _list_folder(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except OSError:
-        return set()
+def _shown_name(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
+
+
+def _single(polygons: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Polygons in single precision, which is enough for a frame of 112 cells; the evaluation's are exact."""
+    return [points.astype(np.float32) for points in polygons]

@@ -55,11 +55,6 @@ class ConcatImages(ImageDataset):
         """bool [len]: whether an image is wider than high."""
         return np.concatenate([dataset.is_wide for dataset in self.datasets])
 
-    @property
-    def num_objects(self) -> int:
-        """Objects in all images."""
-        return sum(dataset.num_objects for dataset in self.datasets)
-
     def locate(self, index: int) -> tuple[CocoDataset, int]:
         """The data set that holds an image, and the image's index there."""
         which = int(np.searchsorted(self._starts, index, side="right")) - 1

@@ -6,6 +6,7 @@ import io
 import stat
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,21 +21,52 @@ MAX_PIXELS = 2**27
 MAX_BYTES = 2**30
 """Larger files aren't read: no image of so many pixels needs as much."""
 
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .png .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .gif .jp2 .avif .hdr .exr .sr .ras".split()
+)
+"""Suffixes, in lower case, of files that are taken for images."""
+
+EXIF_MODES = ("auto", "apply", "ignore")
+STRETCH_MODES = ("auto", "always", "never")
+
+
+@dataclass(frozen=True)
+class ImageReading:
+    """How images become 8-bit RGB.
+
+    Attributes:
+        exif: the EXIF orientation: "apply" it, "ignore" it, or "auto": apply it unless only the unrotated image has the
+            size that is expected.
+        stretch: pixels of 16 bits: "never" scales them by the type's range, "always" by the image's own range,
+            lowest to highest value, and "auto" so where no value needs more than 14 bits, as cameras of 10 to 14 bits
+            write them.
+    """
+
+    exif: str = "auto"
+    stretch: str = "auto"
+
+
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
+_ORIENTATION, _LAST_UPRIGHT = 0x112, 4
+"""EXIF's tag; orientations over _LAST_UPRIGHT exchange height and width."""
+_LEAST_FULL_RANGE = 2**14
+_COLOUR_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 
 
-def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None) -> np.ndarray:
+def read_image(
+    path: Path | str, expected_size_hw: tuple[int, int] | None = None, *, reading: ImageReading | None = None
+) -> np.ndarray:
     """Read an image as 8-bit RGB.
 
-    The EXIF orientation is applied, unless only the unrotated image has the expected size (some annotations were
-    made on unrotated pixels). Grey and palette images become RGB, alpha is dropped, CMYK follows Adobe's convention,
-    16 bits are scaled to 8. Of several frames (GIF, WebP, APNG, TIFF) the first is taken.
+    Grey and palette images become RGB, alpha is dropped, CMYK follows Adobe's convention. Pixels of 16 bits are scaled
+    to 8 as `reading` says; floating-point ones are taken as 0..1 where none is larger, else as 0..255, else by their
+    own range. Of several frames (GIF, WebP, APNG, TIFF) the first is taken.
 
     Args:
         path: file in any format that OpenCV reads.
         expected_size_hw: height and width that the annotations give, or None to take any.
+        reading: orientation and scaling; None = the defaults.
 
     Returns:
         uint8 [H, W, 3], contiguous.
@@ -43,6 +75,7 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
         UserError: the file is missing, empty, truncated, no image, of over MAX_PIXELS, or of another size than
             expected.
     """
+    reading = reading or ImageReading()
     path = Path(path)
     try:
         status = path.stat()
@@ -58,18 +91,52 @@ def read_image(path: Path | str, expected_size_hw: tuple[int, int] | None = None
     if is_truncated(data):
         raise UserError(f"{path}: the image is truncated (its end is missing after {len(data)} bytes)")
     _check_number_of_pixels(path, data)
-    image = _decode(path, data, ignore_orientation=False)
+    image = _decode(path, data, reading, ignore_orientation=reading.exif == "ignore")
     if expected_size_hw is None or image.shape[:2] == tuple(expected_size_hw):
         return image
-    if image.shape[1::-1] == tuple(expected_size_hw):
-        unrotated = _decode(path, data, ignore_orientation=True)
+    if reading.exif == "auto" and image.shape[1::-1] == tuple(expected_size_hw):
+        unrotated = _decode(path, data, reading, ignore_orientation=True)
         if unrotated.shape[:2] == tuple(expected_size_hw):
             return unrotated
-    found, expected = image.shape[:2], expected_size_hw
-    raise UserError(
-        f"{path}: the image is {found[1]} x {found[0]} (width x height) but its annotations say "
-        f"{expected[1]} x {expected[0]}; boxes would not fit: correct width and height in the annotation file"
-    )
+    raise UserError(f"{path}: {_explain_size(image.shape[:2], expected_size_hw)}")
+
+
+def _explain_size(found: tuple[int, ...], expected: tuple[int, int]) -> str:
+    sizes = f"{found[1]} x {found[0]} (width x height), but its annotations say {expected[1]} x {expected[0]}"
+    scale_h, scale_w = found[0] / expected[0], found[1] / expected[1]
+    if abs(scale_h - scale_w) < 0.02 * scale_h + 1 / min(expected):
+        scale = "half" if abs(scale_h - 0.5) < 0.01 else "twice" if abs(scale_h - 2) < 0.04 else f"{scale_h:.3g} times"
+        return (
+            f"the image is {scale} the size that the annotation file says: it is {sizes}; the annotations were made "
+            "on images of another scale: put those there, or scale the annotations with the images"
+        )
+    if found == (expected[1], expected[0]):
+        return f"the image is {sizes}: height and width are exchanged, or it was turned after it was annotated"
+    return f"the image is {sizes}; boxes would not fit: correct width and height in the annotation file"
+
+
+def exif_orientation(path: Path) -> int:
+    """The EXIF orientation of an image file, 1 to 8; 1 where there is none or it cannot be read."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def read_size_hw(path: Path, reading: ImageReading | None = None) -> tuple[int, int] | None:
+    """Height and width of an image file as read_image gives it, from its header; None where it cannot be read."""
+    reading = reading or ImageReading()
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            width, height = image.size
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
+        return None
+    is_turned = reading.exif != "ignore" and exif_orientation(path) > _LAST_UPRIGHT
+    return (width, height) if is_turned else (height, width)
 
 
 def is_truncated(data: bytes) -> bool:
@@ -114,16 +181,36 @@ def _check_number_of_pixels(path: Path, data: bytes) -> None:
         )
 
 
-def _decode(path: Path, data: bytes, *, ignore_orientation: bool) -> np.ndarray:
-    flags = cv2.IMREAD_COLOR if _RGB_FLAG is None else _RGB_FLAG
-    if ignore_orientation:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+def _decode(path: Path, data: bytes, reading: ImageReading, *, ignore_orientation: bool) -> np.ndarray:
+    orientation = cv2.IMREAD_IGNORE_ORIENTATION if ignore_orientation else 0
+    pixels = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(pixels, _COLOUR_FLAG | cv2.IMREAD_ANYDEPTH | orientation)
+        is_rgb = _COLOUR_FLAG != cv2.IMREAD_COLOR
+        if image is not None and image.dtype != np.uint8:  # some formats ignore the flag of RGB then
+            image, is_rgb = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | orientation), False
     except cv2.error as error:
         raise UserError(f"{path}: the image cannot be decoded: {error.err or error}") from None
     if image is None:
         raise UserError(f"{path}: not a readable image (damaged, or of a format that OpenCV does not read)")
-    if _RGB_FLAG is None:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image
+    if image.dtype != np.uint8:
+        image = to_8_bits(image, stretch=reading.stretch)
+    return image if is_rgb else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def to_8_bits(image: np.ndarray, *, stretch: str = "auto") -> np.ndarray:
+    """Pixels of another type than uint8 as uint8, of the same shape; see read_image and ImageReading."""
+    if image.dtype == np.int8:
+        return (image.astype(np.int16) + 128).astype(np.uint8)
+    if np.issubdtype(image.dtype, np.floating):
+        values = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        high = float(values.max(initial=0.0))
+        low, high = (0.0, 1.0) if high <= 1 else (0.0, 255.0) if high <= 255 else (float(values.min()), high)
+    else:
+        values = image.astype(np.float32)
+        low, high = 0.0, float(np.iinfo(image.dtype).max)
+        own_low, own_high = float(values.min()), float(values.max())
+        if own_high > own_low and (stretch == "always" or (stretch == "auto" and own_high < _LEAST_FULL_RANGE)):
+            low, high = own_low, own_high
+    scale = 255.0 / (high - low) if high > low else 0.0
+    return np.clip((values - low) * scale + 0.5, 0, 255).astype(np.uint8)

@@ -29,13 +29,6 @@ class BadSample:
     reason: str
 
 
-def allowed_bad(share: float, num_images: int) -> int:
-    """Bad images that a training tolerates: a share of all, but one at least if any may be, and never all of them."""
-    if share <= 0:
-        return 0
-    return min(max(1, int(share * num_images)), num_images - 1)
-
-
 class ReplacingImages(ConcatImages):
     """Data sets for training: where an image cannot be loaded another one, drawn from the sample's seed, is taken.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fpt.engine.state import RunningStatistics, TrainState
+from fpt.engine.zero_losses import ZeroLosses
 from fpt.utils.distributed import gather_everywhere, mean_over_processes, rank
 from fpt.utils.seeding import seed_everything
 from fpt.utils.timer import Stopwatch
@@ -80,6 +81,7 @@ class TrainingStep:
         on_skip: gets the number of a skipped step and what was not finite.
         statistics: running statistics of BatchNorm, given back when a step is skipped or fails.
         watch: measures how long the step waits for data.
+        zero_losses: warns of losses that teach nothing.
     """
 
     model: nn.Module
@@ -89,6 +91,7 @@ class TrainingStep:
     on_skip: SkipWriter = lambda step, error: None
     statistics: RunningStatistics = field(init=False)
     watch: Stopwatch = field(init=False, default_factory=Stopwatch)
+    zero_losses: ZeroLosses = field(init=False, default_factory=ZeroLosses)
 
     def __post_init__(self) -> None:
         self.statistics = RunningStatistics(self.state.model)
@@ -113,6 +116,7 @@ class TrainingStep:
                         values = check_losses(losses, image_ids=batch.image_ids)
                         backward(losses, share=1.0 / settings.iter_size, scaler=state.scaler)
                     state.window.add_batch(values)
+                    self.zero_losses.note(values)
                 norm = clip_gradients(state, clip_norm=settings.clip_norm, image_ids=image_ids)
                 update_weights(state)
                 state.skipped_in_row = 0

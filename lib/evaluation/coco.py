@@ -2,143 +2,145 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fpt.annotations.ground_truth import GroundTruth, read_ground_truth
 from fpt.evaluation.coco_backends import RawEvaluation, resolve_backend, run_backend
-from fpt.structures.detections import Detections
-from fpt.structures.masks import usable_segmentation
+from fpt.evaluation.results import IOU_TYPES, for_iou_type
 from fpt.utils.errors import UserError
-from fpt.utils.files import write_json, write_text
 
+DEFAULT_LIMIT = 100
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-IOU_TYPES = {"bbox": "bbox", "segm": "segmentation"}
-"""IoU type -> the key of a result or annotation that it is computed from."""
+"""COCO's twelve numbers, as they are called at its own limit of 100 detections an image."""
 
 NO_GROUND_TRUTH = -1.0
 """What COCO gives where no ground truth counts; ``write_metrics`` writes it as null."""
 
 
 def evaluate_coco(
-    ann_file: Path | str | dict[str, Any],
+    truth: GroundTruth | Path | str | dict[str, Any],
     results: Sequence[dict[str, Any]],
     *,
     iou_type: str,
     backend: str = "auto",
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
+    max_detections: int = DEFAULT_LIMIT,
 ) -> dict[str, Any]:
     """COCO's twelve numbers, and AP and AP50 of each class.
 
+    For masks, an object without one is a region in which a detection does not count, as a crowd is.
+
     Args:
-        ann_file: ground truth in COCO's json format, or its content.
+        truth: ground truth; or a COCO json file, or its content, which is read as training reads it.
         results: detections in COCO's results format (see ``to_coco_results``); none at all is fine.
         iou_type: `bbox` or `segm`.
         backend: `auto`, `hotcoco` or `pycocotools`.
         image_ids: images that count; all of the file by default.
         category_ids: categories that count; all of the file by default.
+        max_detections: detections of an image and class that count, by score; 100 at least.
 
     Returns:
         {"AP": ..., ..., "ARl": ..., "per_class": {name: AP}, "per_class_AP50": {name: AP50}}, fractions of 1;
-        -1 where no ground truth counts.
+        -1 where no ground truth counts. With another limit than 100, AR100 is called by that limit.
 
     Raises:
-        UserError: for an unreadable file, a result on an image that the file lacks, an unknown IoU type or backend.
+        UserError: for an unreadable file, a result on an image that the file lacks, an unknown IoU type or backend, or
+            an evaluator that fails.
     """
     if iou_type not in IOU_TYPES:
         raise UserError(f"IoU type {iou_type!r} is unknown; legal: {', '.join(IOU_TYPES)}")
-    ground_truth = ann_file if isinstance(ann_file, dict) else load_ground_truth(ann_file)
-    known = {image["id"] for image in ground_truth["images"]}
+    if not isinstance(truth, GroundTruth):
+        truth = read_ground_truth(truth)
+    known = {image["id"] for image in truth.images}
     unknown = sorted({item["image_id"] for item in results} - known)
     if unknown:
         raise UserError(f"results name {len(unknown)} images that the ground truth lacks, first id {unknown[0]}")
-    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    names = {category["id"]: category["name"] for category in truth.categories}
+    limit = max(max_detections, DEFAULT_LIMIT)
     raw = run_backend(
         resolve_backend(backend),
         {
-            "images": ground_truth["images"],
-            "categories": ground_truth["categories"],
-            "annotations": _annotations_for(ground_truth["annotations"], iou_type),
+            "images": truth.images,
+            "categories": truth.categories,
+            "annotations": _annotations_for(truth.annotations, iou_type),
         },
-        [_for_iou_type(item, iou_type) for item in results],
+        [for_iou_type(item, iou_type) for item in results],
         iou_type=iou_type,
         image_ids=sorted(known) if image_ids is None else image_ids,
         category_ids=sorted(names) if category_ids is None else category_ids,
+        max_detections=limit,
     )
-    return _to_metrics(raw, names)
+    return _to_metrics(raw, names, limit)
 
 
-def load_ground_truth(ann_file: Path | str) -> dict[str, Any]:
-    """Content of a COCO json file, made fit for the evaluators by ``complete_ground_truth``.
-
-    Raises:
-        UserError: when the file cannot be read.
-    """
-    try:
-        content = json.loads(Path(ann_file).read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{ann_file} is no ground truth in COCO's json format: {error!r}") from error
-    return complete_ground_truth(content, source=ann_file)
+def count_over_limit(truth: GroundTruth, image_ids: Iterable[int], limit: int) -> tuple[int, int]:
+    """Objects that no detection is left for, and the images that have such, where an image has more than `limit`."""
+    counts = dict.fromkeys(image_ids, 0)
+    for annotation in truth.annotations:
+        if annotation["image_id"] in counts and not annotation["iscrowd"]:
+            counts[annotation["image_id"]] += 1
+    over = [count - limit for count in counts.values() if count > limit]
+    return sum(over), len(over)
 
 
-def complete_ground_truth(content: dict[str, Any], *, source: Path | str) -> dict[str, Any]:
-    """What a COCO json file holds, made fit for the evaluators.
+def raw_ground_truth(content: dict[str, Any]) -> GroundTruth:
+    """What a COCO json file holds with as few changes as the evaluators need to read it.
 
     Annotations of images or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
-    `area` that of the box, a malformed mask is none; without `annotations` nothing is annotated. Annotations are
-    numbered anew from 1: to the evaluators an id of 0 means no object.
-
-    Args:
-        content: images, categories and annotations.
-        source: where it is from, for messages.
+    `area` that of the box. Annotations are numbered anew from 1: to the evaluators an id of 0 means no object.
 
     Raises:
         UserError: it lacks a part.
     """
     try:
-        sizes_hw = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-        category_ids = {category["id"] for category in content["categories"]}
+        sizes = {image["id"]: {key: image[key] for key in ("id", "height", "width")} for image in content["images"]}
+        names = {item["id"]: {"id": item["id"], "name": str(item.get("name"))} for item in content["categories"]}
         annotations = [
-            _complete(item, number, sizes_hw[item["image_id"]])
+            _completed(item, number)
             for number, item in enumerate(content.get("annotations", []), start=1)
-            if item["image_id"] in sizes_hw and item["category_id"] in category_ids
+            if item["image_id"] in sizes and item["category_id"] in names
         ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{source} is no ground truth in COCO's json format: {error!r}") from error
-    return {**content, "annotations": annotations}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"TEST.RAW_GROUND_TRUTH: the annotation file cannot be evaluated on as it is: {error!r}; switch it off"
+        ) from error
+    return GroundTruth(list(sizes.values()), list(names.values()), annotations)
 
 
-def _complete(annotation: dict[str, Any], number: int, size_hw: tuple[int, int]) -> dict[str, Any]:
+def _completed(annotation: dict[str, Any], number: int) -> dict[str, Any]:
     area, bbox = annotation.get("area"), annotation["bbox"]
     complete = {
-        **annotation,
+        **{key: annotation[key] for key in ("image_id", "category_id", "bbox")},
         "id": number,
         "iscrowd": int(bool(annotation.get("iscrowd"))),
         "area": area if isinstance(area, (int, float)) else bbox[2] * bbox[3],
     }
-    if "segmentation" in annotation:
-        complete["segmentation"] = usable_segmentation(annotation["segmentation"], size_hw)
+    if annotation.get("segmentation"):
+        complete["segmentation"] = annotation["segmentation"]
     return complete
 
 
 def _annotations_for(annotations: list[dict[str, Any]], iou_type: str) -> list[dict[str, Any]]:
-    """The annotations that an evaluator gets: for boxes without their masks, for masks those that have one."""
+    """The annotations that an evaluator gets: for boxes without their masks, for masks with one each."""
     if iou_type == "segm":
-        return [item for item in annotations if item.get("segmentation")]
+        return [item if "segmentation" in item else _as_region(item) for item in annotations]
     return [{key: value for key, value in item.items() if key != "segmentation"} for item in annotations]
 
 
-def _for_iou_type(item: dict[str, Any], iou_type: str) -> dict[str, Any]:
-    """The parts of a result that count: with a box beside it, a mask would be sorted into area classes by the box."""
-    return {key: item[key] for key in ("image_id", "category_id", "score", IOU_TYPES[iou_type])}
+def _as_region(annotation: dict[str, Any]) -> dict[str, Any]:
+    """An object without a mask as a crowd that fills its box."""
+    x, y, w, h = annotation["bbox"]
+    return {**annotation, "iscrowd": 1, "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
 
 
-def _to_metrics(raw: RawEvaluation, names: dict[int, str]) -> dict[str, Any]:
-    metrics: dict[str, Any] = {name: float(value) for name, value in zip(METRIC_NAMES, raw.stats, strict=True)}
+def _to_metrics(raw: RawEvaluation, names: dict[int, str], limit: int) -> dict[str, Any]:
+    called = [f"AR{limit}" if name == "AR100" else name for name in METRIC_NAMES]
+    metrics: dict[str, Any] = {name: float(value) for name, value in zip(called, raw.stats, strict=True)}
     unique = _unique_names(raw.category_ids, names)
     # All areas (0) and the most detections per image (-1); the first IoU threshold is 0.5.
     metrics["per_class"] = {name: _mean(raw.precision[:, :, k, 0, -1]) for k, name in enumerate(unique)}
@@ -157,57 +159,3 @@ def _unique_names(category_ids: Iterable[int], names: dict[int, str]) -> list[st
 def _mean(precision: np.ndarray) -> float:
     counted = precision[precision > -1]
     return float(counted.mean()) if counted.size else NO_GROUND_TRUTH
-
-
-def to_coco_results(detections: Iterable[Detections], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format.
-
-    Args:
-        detections: what was found, by image.
-        category_ids: the data set's ids: label i + 1 is category_ids[i].
-
-    Returns:
-        One dict a detection: image_id, category_id, bbox (x, y, width, height), score, and segmentation (compressed
-        RLE) if there are masks.
-    """
-    results = []
-    for image in detections:
-        boxes = image.boxes.astype(np.float64)
-        boxes[:, 2:] -= boxes[:, :2]
-        for index, (box, label, score) in enumerate(
-            zip(boxes.round(3).tolist(), image.labels.tolist(), image.scores.tolist(), strict=True)
-        ):
-            item = {"image_id": image.image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
-            if image.rles is not None:
-                item["segmentation"] = image.rles[index]
-            results.append(item)
-    return results
-
-
-def write_results(folder: Path, results: Sequence[dict[str, Any]]) -> list[Path]:
-    """Write `bbox.json` and, if there are masks, `segm.json` in COCO's results format; returns the files.
-
-    A `segm.json` from an earlier run is removed if there are no masks now.
-    """
-    paths = [folder / "bbox.json"]
-    write_text(paths[0], json.dumps([_for_iou_type(item, "bbox") for item in results]))
-    masks = folder / "segm.json"
-    if any("segmentation" in item for item in results):
-        paths.append(masks)
-        write_text(masks, json.dumps([_for_iou_type(item, "segm") for item in results]))
-    else:
-        masks.unlink(missing_ok=True)
-    return paths
-
-
-def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write metrics as valid json: where no ground truth counts (-1, or not a number), null."""
-    write_json(path, _plain(metrics))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) and value != NO_GROUND_TRUTH else None
-    return value

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import io
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -66,6 +67,7 @@ def run_backend(
     iou_type: str,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
+    max_detections: int = 100,
 ) -> RawEvaluation:
     """Evaluate with a resolved backend.
 
@@ -76,17 +78,33 @@ def run_backend(
         iou_type: `bbox` or `segm`.
         image_ids: images that count.
         category_ids: categories that count.
+        max_detections: detections of an image and class that count, by score.
     """
     run = _run_hotcoco if backend == "hotcoco" else _run_pycocotools
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        evaluator = run(ground_truth, results, iou_type, sorted(image_ids), sorted(category_ids))
+    with contextlib.redirect_stdout(output), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # hotcoco warns of limits other than 100
+        evaluator = run(ground_truth, results, iou_type, sorted(image_ids), sorted(category_ids), max_detections)
     _logger.debug("%s:\n%s", backend, output.getvalue())
     return RawEvaluation(
-        stats=np.asarray(evaluator.stats, dtype=np.float64),
+        stats=_summarize(np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])),
         precision=np.asarray(evaluator.eval["precision"]),
         category_ids=sorted(category_ids),
     )
+
+
+def _summarize(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """COCO's twelve numbers, float64, at the highest limit of detections; pycocotools' own take 100 as given.
+
+    Args:
+        precision: [T, R, K, A, M] as in RawEvaluation; areas are all, small, medium and large, limits rise.
+        recall: [T, K, A, M].
+    """
+    parts = [precision[..., 0, -1], precision[0, :, :, 0, -1], precision[5, :, :, 0, -1]]
+    parts += [precision[..., area, -1] for area in (1, 2, 3)]
+    parts += [recall[..., 0, limit] for limit in (0, 1, 2)]
+    parts += [recall[..., area, -1] for area in (1, 2, 3)]
+    return np.array([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts])
 
 
 def _run_hotcoco(
@@ -95,12 +113,14 @@ def _run_hotcoco(
     iou_type: str,
     image_ids: list[int],
     category_ids: list[int],
+    max_detections: int,
 ) -> Any:
     hotcoco: ModuleType = importlib.import_module("hotcoco")
     truth = hotcoco.COCO(ground_truth)
     found = truth.load_res(_as_array(results) if iou_type == "bbox" else list(results))
     evaluator = hotcoco.COCOeval(truth, found, iou_type)
     evaluator.params.img_ids, evaluator.params.cat_ids = image_ids, category_ids
+    evaluator.params.max_dets = [1, 10, max_detections]
     evaluator.run()
     return evaluator
 
@@ -117,6 +137,7 @@ def _run_pycocotools(
     iou_type: str,
     image_ids: list[int],
     category_ids: list[int],
+    max_detections: int,
 ) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -132,7 +153,7 @@ def _run_pycocotools(
         found = truth.loadRes([dict(item) for item in results])
     evaluator = COCOeval(truth, found, iou_type)
     evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
+    evaluator.params.maxDets = [1, 10, max_detections]
     evaluator.evaluate()
     evaluator.accumulate()
-    evaluator.summarize()
     return evaluator

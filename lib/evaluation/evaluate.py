@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from fpt.evaluation.coco import complete_ground_truth, evaluate_coco, to_coco_results, write_metrics, write_results
+from fpt.annotations.ground_truth import GroundTruth
+from fpt.evaluation.coco import count_over_limit, evaluate_coco, raw_ground_truth
 from fpt.evaluation.coco_backends import BACKENDS
+from fpt.evaluation.results import to_coco_results, write_metrics, write_results
 from fpt.evaluation.tables import format_metrics
 from fpt.structures.detections import Detections
 from fpt.utils.errors import UserError
@@ -36,8 +38,16 @@ class EvaluatedDataset(Protocol):
         """Whether the file has masks to compare with."""
 
     @property
-    def load_annotations(self) -> Callable[[], dict[str, Any]]:
-        """Reads what the file holds: a dict of the lists images, annotations and categories, as in COCO's json."""
+    def max_detections(self) -> int:
+        """Detections that an image may have."""
+
+    @property
+    def ground_truth(self) -> Callable[[], GroundTruth]:
+        """Gives the classes that count and their objects, as training reads them."""
+
+    @property
+    def raw_annotations(self) -> Callable[[], dict[str, Any]] | None:
+        """Reads what the annotation file holds, as it is, to be evaluated on beside; None = that is not asked for."""
 
 
 Metrics = dict[str, dict[str, Any]]
@@ -50,18 +60,48 @@ Evaluator = Callable[[EvaluatedDataset, Sequence[Detections]], Metrics]
 def evaluate_boxes_and_masks(
     dataset: EvaluatedDataset, detections: Sequence[Detections], *, backend: str = "auto"
 ) -> Metrics:
-    """COCO's numbers of boxes (``bbox``) and, when both sides have them, of masks (``segm``); see ``evaluate_coco``."""
+    """COCO's numbers of boxes (``bbox``) and, when both sides have them, of masks (``segm``); see ``evaluate_coco``.
+
+    Without a single annotation, as in the files of a contest, there are none.
+    """
+    truth = dataset.ground_truth()
+    if not truth.annotations:
+        _logger.warning("%s has no annotations: the results are written, and there is no AP", dataset.ann_file)
+        return {}
     results = to_coco_results(detections, dataset.category_ids)
-    ground_truth = complete_ground_truth(dataset.load_annotations(), source=dataset.ann_file)
+    num_over, num_images = count_over_limit(truth, dataset.image_ids, dataset.max_detections)
+    if num_over:
+        _logger.warning(
+            "%d objects cannot be found: %d images have more than the %d detections that an image may have "
+            "(TEST.DETECTIONS_PER_IM)",
+            num_over,
+            num_images,
+            dataset.max_detections,
+        )
+    metrics = _evaluate(truth, results, dataset, detections, backend)
+    if dataset.raw_annotations is not None:
+        raw = _evaluate(raw_ground_truth(dataset.raw_annotations()), results, dataset, detections, backend)
+        metrics |= {f"{kind}_raw": values for kind, values in raw.items()}
+    return metrics
+
+
+def _evaluate(
+    truth: GroundTruth,
+    results: Sequence[dict[str, Any]],
+    dataset: EvaluatedDataset,
+    detections: Sequence[Detections],
+    backend: str,
+) -> Metrics:
+    known = {category["id"] for category in truth.categories}
     has_masks = dataset.has_masks and any(image.rles is not None for image in detections)
     return {
         iou_type: evaluate_coco(
-            ground_truth,
-            results,
+            truth,
+            [item for item in results if item["category_id"] in known],
             iou_type=iou_type,
             backend=backend,
             image_ids=[int(image_id) for image_id in dataset.image_ids],
-            category_ids=[int(category_id) for category_id in dataset.category_ids],
+            max_detections=dataset.max_detections,
         )
         for iou_type in (("bbox", "segm") if has_masks else ("bbox",))
     }
@@ -102,8 +142,8 @@ def evaluate_dataset(
         {"bbox": {"AP": ..., ...}, "segm": {...}, ...}.
 
     Raises:
-        UserError: an evaluator is unknown, two return one kind of metrics, the ground truth cannot be read, or its
-            number of classes does not fit the detections.
+        UserError: an evaluator is unknown or fails, two return one kind of metrics, the ground truth cannot be read, or
+            its number of classes does not fit the detections.
     """
     chosen = find_evaluators(evaluators)
     num_classes = len(dataset.category_ids)
@@ -114,7 +154,7 @@ def evaluate_dataset(
         write_results(output_dir, to_coco_results(detections, dataset.category_ids))
     metrics: Metrics = {}
     for name, evaluate in zip(evaluators, chosen, strict=True):
-        found = evaluate(dataset, detections)
+        found = _run_evaluator(name, evaluate, dataset, detections)
         if twice := sorted(metrics.keys() & found.keys()):
             raise UserError(
                 f"TEST.EVALUATOR is {tuple(evaluators)}: {name} returns {', '.join(twice)}, as one before it does; "
@@ -127,3 +167,19 @@ def evaluate_dataset(
     for title, text in format_metrics(metrics).items():
         _logger.info("%s:\n%s", title, text)
     return metrics
+
+
+def _run_evaluator(
+    name: str, evaluate: Evaluator, dataset: EvaluatedDataset, detections: Sequence[Detections]
+) -> Metrics:
+    """Its metrics; whatever it raises is one message, so that a training goes on."""
+    try:
+        return evaluate(dataset, detections)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        _logger.debug("evaluator %s", name, exc_info=True)
+        raise UserError(
+            f"the evaluator {name} fails on {dataset.ann_file}: {type(error).__name__}: {error}; another one is chosen "
+            "by TEST.EVALUATOR"
+        ) from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_TITLES = {"bbox": "box", "segm": "mask"}
-_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
+_TITLES = {"bbox": "box", "segm": "mask", "bbox_raw": "box, raw file", "segm_raw": "mask, raw file"}
+_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 
 
 def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -23,11 +23,20 @@ def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row for boxes and one for masks, in percent; `-` where no ground truth counts."""
+    """One row for boxes and one for masks, in percent; `-` where no ground truth counts.
+
+    The last column is called by the number of detections of an image that count, AR100 for COCO's own.
+    """
+    columns = (*_COLUMNS, *_at_limit(next(iter(metrics.values()))))
     rows = [
-        [_TITLES.get(kind, kind), *(_percent(values[name]) for name in _COLUMNS)] for kind, values in metrics.items()
+        [_TITLES.get(kind, kind), *(_percent(values[name]) for name in columns)] for kind, values in metrics.items()
     ]
-    return format_table(["%", *_COLUMNS], rows)
+    return format_table(["%", *columns], rows)
+
+
+def _at_limit(values: Mapping[str, Any]) -> list[str]:
+    """The name of the recall at the highest limit: AR and a number of three digits or more."""
+    return [name for name in values if name.startswith("AR") and len(name) > 4 and name[2:].isdigit()]
 
 
 def format_per_class(metrics: Mapping[str, Mapping[str, Any]]) -> str:

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.build import build_dataset
+from fpt.dataloaders.build import build_dataset, check_objects
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.image_io import exif_orientation
+from fpt.run.draw_ground_truth import draw_ground_truth
+from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
 
-
-@dataclass(frozen=True)
-class Remark:
-    """A line, or some, of the report about a data set.
-
-    Attributes:
-        text: what was found.
-        is_fault: whether it is something to mend.
-    """
-
-    text: str
-    is_fault: bool = False
+_SAME_SIZE_ORIENTATIONS = (2, 3, 4)
+"""EXIF orientations that leave height and width as they are, so that sizes do not tell how an image was annotated."""
 
 
-def check_data(cfg: CfgNode, name: str, *, reads_images: bool) -> Iterator[Remark]:
-    """The report about a data set, as it is read.
+def check_data(
+    cfg: CfgNode, name: str, *, reads_images: bool = False, draw_dir: Path | None = None
+) -> Iterator[Remark]:
+    """What a data set holds and what is wrong with it, as it is found.
 
     Args:
         cfg: the configuration; it declares the data set, or the data set is one of COCO's.
         name: of the data set.
         reads_images: load every image and its masks too, as training does.
+        draw_dir: each image is drawn into it with its ground truth; None = no drawings.
 
     Raises:
         UserError: the data set cannot be used at all; the message says all that is wrong.
@@ -38,21 +34,69 @@ def check_data(cfg: CfgNode, name: str, *, reads_images: bool) -> Iterator[Remar
     dataset = build_dataset(cfg, name, is_train=True, with_masks=False)
     masks = "masks" if dataset.has_masks else "boxes only"
     yield Remark(f"data set {name}: {len(dataset.class_names)} classes ({', '.join(dataset.class_names)}), {masks}")
-    yield Remark(dataset.report.text(), is_fault=bool(dataset.report.findings))
-    if not dataset.num_objects:
-        yield Remark("  ERROR there is no annotated object: it can be evaluated on, not trained on", is_fault=True)
+    yield Remark(dataset.report.text(), is_fault=dataset.report.has_faults)
+    yield from _count_objects(dataset, min_area=cfg.TRAIN.GT_MIN_AREA)
     if reads_images:
         yield from _read_images(build_dataset(cfg, name, is_train=True, with_masks=dataset.has_masks))
+    if draw_dir is not None:
+        yield from draw_ground_truth(dataset, draw_dir)
+
+
+def compare_classes(cfg: CfgNode, train: Sequence[str], test: Sequence[str]) -> Iterator[Remark]:
+    """How the classes of the data sets that are evaluated on differ from those that are trained on."""
+    try:
+        opened = {name: build_dataset(cfg, name, is_train=False, with_masks=False) for name in dict.fromkeys(train)}
+        others = {name: build_dataset(cfg, name, is_train=False, with_masks=False) for name in dict.fromkeys(test)}
+    except UserError:
+        return  # it is reported where the data set is checked
+    if not opened:
+        return
+    first, dataset = next(iter(opened.items()))
+    for name, other in {**opened, **others}.items():
+        own, theirs = dataset.class_names, other.class_names
+        if own == theirs:
+            continue
+        missing = [item for item in own if item not in theirs]
+        extra = [item for item in theirs if item not in own]
+        parts = [f"{name} lacks {', '.join(missing)}"] if missing else []
+        parts += [f"{name} alone has {', '.join(extra)}"] if extra else []
+        what = "; ".join(parts) or "the same names in another order"
+        rule = "cannot be trained together" if name in opened else "only shared names count in an evaluation"
+        yield Remark(f"  note  classes of {first} and {name} differ ({rule}): {what}", is_fault=name in opened)
+
+
+def _count_objects(dataset: CocoDataset, *, min_area: float) -> Iterator[Remark]:
+    """Objects by class, and why there is nothing to learn from, if there is not."""
+    objects = dataset.objects()
+    counts = [f"{name} {number}" for name, number in zip(dataset.class_names, objects.num_by_class, strict=True)]
+    yield Remark(f"  objects by class: {', '.join(counts)}")
+    empty = [name for name, number in zip(dataset.class_names, objects.num_by_class, strict=True) if not number]
+    if empty and objects.num_learnt:
+        yield Remark(f"  note  classes without an object: {', '.join(empty)}")
+    try:
+        check_objects([objects], names=[dataset.name], min_area=min_area)
+    except UserError as error:
+        yield Remark(f"  ERROR it can be evaluated on, not trained on: {error}", is_fault=True)
 
 
 def _read_images(dataset: CocoDataset) -> Iterator[Remark]:
+    turned: list[str] = []
     for index in range(len(dataset)):
+        path = dataset.image_path(index)
         try:
             masks = dataset[index]["target"].get("masks")
         except UserError as error:
             yield Remark(f"  ERROR {error}", is_fault=True)
             continue
+        if exif_orientation(path) in _SAME_SIZE_ORIENTATIONS:
+            turned.append(path.name)
         num_empty = 0 if masks is None else int((masks.flatten(1).amax(dim=1) == 0).sum())
         if num_empty:
-            path = dataset.image_path(index)
             yield Remark(f"  note  {path}: {num_empty} x masks that cover nothing of their box", is_fault=True)
+    if turned:
+        done = "left as they are stored" if dataset.reading.exif == "ignore" else "turned or mirrored accordingly"
+        examples = ", ".join(turned[:5]) + (f" and {len(turned) - 5} more" if len(turned) > 5 else "")
+        yield Remark(
+            f"  note  {len(turned)} x images with an EXIF orientation of 2, 3 or 4 (mirrored or upside down), {done}; "
+            f"if they were annotated the other way, set DATA_LOADER.EXIF (auto, apply, ignore) [{examples}]"
+        )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import read_image
-from fpt.evaluation.coco import complete_ground_truth
 from fpt.run.image_files import output_names
 from fpt.structures.detections import Detections
 from fpt.utils.errors import UserError
@@ -49,17 +46,21 @@ def draw_dataset(
     Raises:
         UserError: an image cannot be read.
     """
-    annotations = _annotations_by_image(dataset)
+    annotations = dataset.annotations_by_image()
     index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
     paths = [dataset.image_path(index_of[found.image_id]) for found in detections]
     last: dict[str, np.ndarray] = {}
     failures: list[Path] = []
     for found, path, name in zip(detections, paths, output_names(paths), strict=True):
         truth = detections_from_annotations(
-            annotations[found.image_id], dataset.category_ids, image_id=found.image_id, size_hw=found.size_hw
+            annotations.get(found.image_id, []), dataset.category_ids, image_id=found.image_id, size_hw=found.size_hw
         )
         drawing = draw_side_by_side(
-            read_image(path, found.size_hw), found, truth, dataset.class_names, score_threshold=score_threshold
+            read_image(path, found.size_hw, reading=dataset.reading),
+            found,
+            truth,
+            dataset.class_names,
+            score_threshold=score_threshold,
         )
         try:
             save_image(folder / f"{name}.png", drawing)
@@ -72,10 +73,3 @@ def draw_dataset(
             del last[next(iter(last))]
     _LOGGER.info("%d of %d images drawn: %s", len(detections) - len(failures), len(detections), folder)
     return DrawnImages(last=last, failures=failures)
-
-
-def _annotations_by_image(dataset: CocoDataset) -> dict[int, list[dict[str, Any]]]:
-    grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for item in complete_ground_truth(dataset.load_annotations(), source=dataset.ann_file)["annotations"]:
-        grouped[item["image_id"]].append(item)
-    return grouped

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from fpt.annotations.ground_truth import GroundTruth
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
-from fpt.engine.resume import check_classes
 from fpt.evaluation.evaluate import evaluate_dataset
 from fpt.parallel.processes import process_group
 from fpt.run.adapt import resolve_config
-from fpt.run.detect import detect_dataset, open_test_dataset
+from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
 from fpt.run.devices import own_devices, parallelize
 from fpt.run.draw_dataset import draw_dataset
 from fpt.run.folder import start_log
@@ -54,7 +55,8 @@ def evaluate(
         cfg = resolve_config(cfg)
         model.to(torch.device(cfg.DEVICE))
         opened = open_test_dataset(cfg, dataset) if isinstance(dataset, str) else dataset
-        return _evaluate_and_draw(cfg, model, opened, options)[0]
+        classes = opened.class_names if options.class_names is None else options.class_names
+        return _evaluate_and_draw(cfg, model, opened, options, class_names=classes, source="the model")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ def evaluate_checkpoint(
         datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
         trained = load_trained_model(checkpoint, cfg)
         for dataset in datasets:
-            check_classes(trained.class_names, dataset.class_names, source=checkpoint, dataset=dataset.name)
+            match_classes(dataset, trained.class_names, source=checkpoint)
         output_dir = options.output_dir or default_output_dir(checkpoint)
         from_main(lambda: start_log(output_dir, command=options.command))
         _LOGGER.info("evaluating on %s", _describe_devices(cfg, uses_all=options.uses_all_gpus))
@@ -106,18 +108,27 @@ def evaluate_checkpoint(
         for dataset in datasets:
             folder = output_dir / dataset.name if len(datasets) > 1 else output_dir
             own = EvaluationOptions(output_dir=folder, index_range=options.index_range, draws=options.draws or cfg.VIS)
-            result.metrics[dataset.name], failures = _evaluate_and_draw(cfg, model, dataset, own)
+            result.metrics[dataset.name], failures = _evaluate_and_draw(
+                cfg, model, dataset, own, class_names=trained.class_names, source=checkpoint
+            )
             result.failures.extend(failures)
             _LOGGER.info("results: %s", folder)
         return result
 
 
 def _evaluate_and_draw(
-    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, options: EvaluationOptions
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset: CocoDataset,
+    options: EvaluationOptions,
+    *,
+    class_names: Sequence[str],
+    source: Path | str,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Metrics, and the drawings that could not be written."""
-    detections = detect_dataset(cfg, model, dataset, index_range=options.index_range)
-    metrics = evaluate_detections(cfg, dataset, detections, options.output_dir)
+    labels = match_classes(dataset, class_names, source=source)
+    detections = detect_dataset(cfg, model, dataset, labels=labels, index_range=options.index_range)
+    metrics = evaluate_detections(cfg, dataset, detections, options.output_dir, labels=labels)
     if not (options.draws and options.output_dir is not None and is_main()):
         return metrics, []
     drawn = draw_dataset(dataset, detections, options.output_dir / "vis", score_threshold=cfg.VIS_TH)
@@ -132,39 +143,53 @@ def default_output_dir(checkpoint: Path) -> Path:
 
 @dataclass
 class EvaluatedPart:
-    """Ground truth of some images of a data set.
+    """Ground truth of some images of a data set; see EvaluatedDataset.
 
     Attributes:
         ann_file: annotation file.
         category_ids: ids in it; label i + 1 is category_ids[i].
         image_ids: images that were run, and that count.
         has_masks: whether the file has masks.
-        load_annotations: reads the file; see EvaluatedDataset.
+        max_detections: detections that an image may have.
+        ground_truth: gives the classes that count and their objects.
+        raw_annotations: reads the file as it is; None = it is not evaluated on.
     """
 
     ann_file: Path
     category_ids: Sequence[int]
     image_ids: Sequence[int]
     has_masks: bool
-    load_annotations: Callable[[], dict[str, Any]]
+    max_detections: int
+    ground_truth: Callable[[], GroundTruth]
+    raw_annotations: Callable[[], dict[str, Any]] | None
 
 
 def evaluate_detections(
-    cfg: CfgNode, dataset: CocoDataset, detections: Sequence[Detections], output_dir: Path | None
+    cfg: CfgNode,
+    dataset: CocoDataset,
+    detections: Sequence[Detections],
+    output_dir: Path | None,
+    *,
+    labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Metrics of the images in `detections`; result files and metrics.json go into `output_dir`, if there is one.
 
-    The main process evaluates what it has; every process returns the metrics.
+    The main process evaluates what it has; every process returns the metrics. Classes of the data set that are not in
+    `labels` (see `match_classes`) do not count; None = all count.
 
     Raises:
         UserError: (on all processes) a file cannot be written.
     """
+    ids = dataset.category_ids
+    counted = set(ids) if labels is None else {ids[label - 1] for label in labels.tolist() if label}
     part = EvaluatedPart(
-        dataset.ann_file,
-        dataset.category_ids,
-        [image.image_id for image in detections],
-        dataset.has_masks,
-        dataset.load_annotations,
+        ann_file=dataset.ann_file,
+        category_ids=ids,
+        image_ids=[image.image_id for image in detections],
+        has_masks=dataset.has_masks,
+        max_detections=cfg.TEST.DETECTIONS_PER_IM,
+        ground_truth=lambda: dataset.ground_truth().of_categories(counted),
+        raw_annotations=dataset.load_annotations if cfg.TEST.RAW_GROUND_TRUTH else None,
     )
     return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
 

@@ -75,6 +75,8 @@ class EvaluationOptions:
         index_range: index of the first image, and of the one after the last; None = all.
         draws: draw each image beside its ground truth into ``vis/`` of `output_dir`.
         uses_all_gpus: use every visible GPU in this process.
+        class_names: of the model, label i + 1 is class_names[i]; None = those of the data set, in its order. Classes
+            that only one side has do not count.
         command: program and arguments that the output folder records.
     """
 
@@ -82,11 +84,12 @@ class EvaluationOptions:
     index_range: tuple[int, int] | None = None
     draws: bool = False
     uses_all_gpus: bool = False
+    class_names: tuple[str, ...] | None = None
     command: tuple[str, ...] = ("fpt.evaluate",)
 
     def __post_init__(self) -> None:
         """Take text as a path and any sequence as a tuple; UserError for drawings without a folder."""
-        _convert(self, output_dir=Path, index_range=tuple, command=tuple)
+        _convert(self, output_dir=Path, index_range=tuple, class_names=tuple, command=tuple)
         if self.draws and self.output_dir is None:
             raise UserError("draws is True, but there is no output_dir to draw into")
 

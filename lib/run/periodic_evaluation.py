@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
@@ -12,36 +14,43 @@ from fpt.engine.curves import CurveWriter
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.state import TrainState
 from fpt.engine.writers import JsonlWriter
-from fpt.run.detect import detect_dataset, open_test_dataset
+from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
 from fpt.run.evaluate import evaluate_detections
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
 
 
-def open_test_datasets(cfg: CfgNode, class_names: tuple[str, ...]) -> list[CocoDataset]:
+class OpenedDataset(NamedTuple):
+    """A data set that is evaluated on while training.
+
+    Attributes:
+        dataset: images and ground truth.
+        labels: int64 [C + 1], its label for each label of the model; see ``match_classes``.
+    """
+
+    dataset: CocoDataset
+    labels: np.ndarray
+
+
+def open_test_datasets(cfg: CfgNode, class_names: tuple[str, ...]) -> list[OpenedDataset]:
     """The data sets of TEST.DATASETS when TRAIN.EVAL_PERIOD is set, else none.
 
     Raises:
-        UserError: none is named, or one has other classes than training.
+        UserError: none is named, or one shares no class with training.
     """
     if not cfg.TRAIN.EVAL_PERIOD:
         return []
     if not cfg.TEST.DATASETS:
         raise UserError("TRAIN.EVAL_PERIOD is set, but TEST.DATASETS names no data set")
     datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
-    for dataset in datasets:
-        if dataset.class_names != class_names:
-            raise UserError(
-                f"data set {dataset.name} of TEST.DATASETS has the classes {list(dataset.class_names)}, but training "
-                f"has {list(class_names)}"
-            )
-    return datasets
+    source = f"training ({', '.join(cfg.TRAIN.DATASETS)})"
+    return [OpenedDataset(data, match_classes(data, class_names, source=source)) for data in datasets]
 
 
 def make_evaluation(
     cfg: CfgNode,
     state: TrainState,
-    datasets: Sequence[CocoDataset],
+    datasets: Sequence[OpenedDataset],
     *,
     folder: Path,
     snapshots: Snapshots | None,
@@ -67,11 +76,12 @@ def make_evaluation(
         results = [
             evaluate_detections(
                 cfg,
-                data,
-                detect_dataset(cfg, state.model, data, should_stop=should_stop),
-                folder / "eval" / data.name,
+                test.dataset,
+                detect_dataset(cfg, state.model, test.dataset, labels=test.labels, should_stop=should_stop),
+                folder / "eval" / test.dataset.name,
+                labels=test.labels,
             )
-            for data in datasets
+            for test in datasets
         ]
         return results[0]
 
@@ -79,7 +89,7 @@ def make_evaluation(
         if log is not None:
             log({"step": step, **metrics})
         curves({"step": step, **_flatten(metrics)})
-        if snapshots is not None:
+        if snapshots is not None and metrics:
             snapshots.save_if_best(metrics, value)
 
     return PeriodicEvaluation(

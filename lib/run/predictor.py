@@ -18,7 +18,7 @@ from fpt.dataloaders.collate import Batch
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
-from fpt.evaluation.coco import to_coco_results
+from fpt.evaluation.results import to_coco_results
 from fpt.run.trained_model import load_trained_model
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections

@@ -135,7 +135,9 @@ class _Run:
         )
         report = BadSampleReport(folder / "bad_samples.jsonl", self.loader.dataset, start_step=self.start_step)  # type: ignore[arg-type]
         profile = make_profile(options, state, folder)
-        images = TrainingImages(cfg, state, folder=folder, curves=curves) if cfg.TRAIN.VIS_PERIOD else None
+        images = None
+        if cfg.TRAIN.VIS_PERIOD:
+            images = TrainingImages(cfg, state, class_names=self.class_names, folder=folder, curves=curves)
         try:
             with frozen_objects():
                 self._run_loop(

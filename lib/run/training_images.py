@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.curves import CurveWriter
 from fpt.engine.state import TrainState
-from fpt.run.detect import detect_dataset, open_test_dataset
+from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
 from fpt.run.draw_dataset import draw_dataset
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
@@ -31,16 +32,20 @@ class TrainingImages:
     Args:
         cfg: the configuration.
         state: the training; averaged weights, where there are some, are those that are shown.
+        class_names: of the model; label i + 1 is class_names[i].
         folder: run folder; ``images/step<N>/`` is written in it.
         curves: gets the images, too.
     """
 
-    def __init__(self, cfg: CfgNode, state: TrainState, *, folder: Path, curves: CurveWriter) -> None:
+    def __init__(
+        self, cfg: CfgNode, state: TrainState, *, class_names: Sequence[str], folder: Path, curves: CurveWriter
+    ) -> None:
         self.cfg = cfg
         self.state = state
         self.folder = folder
         self.curves = curves
         self.dataset: CocoDataset = open_test_dataset(cfg, (cfg.TEST.DATASETS or cfg.TRAIN.DATASETS)[0])
+        self.labels = match_classes(self.dataset, class_names, source="training")
 
     def __call__(self, step: int) -> None:
         """Draw when `step` is a multiple of the period."""
@@ -55,7 +60,7 @@ class TrainingImages:
         average = self.state.average
         end = min(NUM_IMAGES, len(self.dataset))
         with preserve_rng_state(), nullcontext() if average is None else average.applied():
-            found = detect_dataset(self.cfg, self.state.model, self.dataset, index_range=(0, end))
+            found = detect_dataset(self.cfg, self.state.model, self.dataset, labels=self.labels, index_range=(0, end))
         if is_main():
             folder = self.folder / "images" / f"step{step}"
             drawn = draw_dataset(self.dataset, found, folder, score_threshold=self.cfg.VIS_TH)

@@ -31,6 +31,7 @@ def draw_detections(
     with_scores: bool = True,
     mask_opacity: float = 0.45,
     colour_by: ColourBy = "class",
+    keypoints: np.ndarray | None = None,
 ) -> np.ndarray:
     """The image with its detections, coloured, named and scored.
 
@@ -47,6 +48,8 @@ def draw_detections(
         with_scores: write the score in percent behind the name.
         mask_opacity: 0..1.
         colour_by: "class", or "object" for a colour of its own for each one.
+        keypoints: float [K, 3] x, y, visibility in the pixels of `image`: 2 is drawn filled, 1 (hidden) as a ring; None
+            = none.
 
     Returns:
         uint8 [H', W', 3] RGB.
@@ -67,6 +70,8 @@ def draw_detections(
     for index in np.argsort([-box.area() for box in boxes], kind="stable"):
         mask = None if shown.rles is None else decode_mask(shown.rles[index])
         _draw_object(canvas, boxes[index], mask, colours[index], mask_opacity, coverage)
+    if keypoints is not None:
+        _draw_keypoints(canvas, keypoints, scale)
     style = _text_style(canvas.shape)
     scores = [f" {round(100 * score)}%" if with_scores else "" for score in shown.scores.tolist()]
     texts = [f"{_name_of(label, class_names)}{score}" for label, score in zip(labels, scores, strict=True)]
@@ -75,6 +80,16 @@ def draw_detections(
         return np.vstack([canvas, _draw_legend(shown.labels, class_names, canvas.shape[1], style, is_keyed=is_keyed)])
     _draw_tags(canvas, texts, boxes, colours, style, coverage)
     return canvas
+
+
+def _draw_keypoints(canvas: np.ndarray, keypoints: np.ndarray, scale: float) -> None:
+    """White dots with a dark rim; points of visibility 0 are not there."""
+    radius = max(round(min(canvas.shape[:2]) / 160), 2)
+    for x, y, visibility in keypoints.tolist():
+        if visibility > 0:
+            centre = (round(x * scale), round(y * scale))
+            cv2.circle(canvas, centre, radius + 1, (20, 20, 20), -1 if visibility >= 2 else 3, cv2.LINE_AA)
+            cv2.circle(canvas, centre, radius, WHITE, -1 if visibility >= 2 else 1, cv2.LINE_AA)
 
 
 def draw_side_by_side(

@@ -12,28 +12,39 @@ from fpt.structures.detections import Detections
 
 
 def detections_from_annotations(
-    annotations: Sequence[dict[str, Any]], category_ids: Sequence[int], *, image_id: int, size_hw: tuple[int, int]
+    annotations: Sequence[dict[str, Any]],
+    category_ids: Sequence[int],
+    *,
+    image_id: int,
+    size_hw: tuple[int, int],
+    with_crowds: bool = False,
 ) -> Detections:
-    """Annotations of one image in COCO's format as Detections with score 1; crowds are left out.
+    """Annotations of one image in COCO's format as Detections with score 1.
 
     Args:
-        annotations: with bbox, category_id and, if there are masks, segmentation (polygons or RLE).
+        annotations: with bbox, category_id and, if there are masks, segmentation (polygons or RLE); an object without
+            one among others gets an empty mask.
         category_ids: ids of the data set: label i + 1 is category_ids[i].
         image_id: the image.
         size_hw: its size in pixels.
+        with_crowds: crowds get the labels that follow those of the classes; else they are left out.
     """
-    items = [item for item in annotations if not item.get("iscrowd", 0)]
+    items = [item for item in annotations if with_crowds or not item.get("iscrowd", 0)]
     boxes = np.array([item["bbox"] for item in items], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     label_of = {category_id: label for label, category_id in enumerate(category_ids, start=1)}
-    labels = np.array([label_of[item["category_id"]] for item in items], np.int64)
-    has_masks = bool(items) and all(item.get("segmentation") for item in items)
-    rles = [_to_rle(item["segmentation"], size_hw) for item in items] if has_masks else None
-    return Detections(image_id, size_hw, boxes, labels, np.ones(len(items), np.float32), rles)
+    num_classes = len(category_ids)
+    labels = [label_of[item["category_id"]] + num_classes * bool(item.get("iscrowd", 0)) for item in items]
+    has_masks = any(item.get("segmentation") for item in items)
+    rles = [_to_rle(item.get("segmentation"), size_hw) for item in items] if has_masks else None
+    scores = np.ones(len(items), np.float32)
+    return Detections(image_id, size_hw, boxes, np.array(labels, np.int64), scores, rles)
 
 
 def _to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
-    if isinstance(segmentation, list):
+    if not segmentation:
+        rle = coco_mask.encode(np.zeros(size_hw, np.uint8, order="F"))
+    elif isinstance(segmentation, list):
         rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw))
     elif isinstance(segmentation["counts"], list):
         rle = coco_mask.frPyObjects(segmentation, *size_hw)

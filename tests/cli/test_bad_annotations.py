@@ -37,21 +37,38 @@ FATAL: dict[str, tuple[Callable[[dict], object], str]] = {
         "annotations that are no objects",
     ),
     "image id twice": (_again("images"), "image ids that occur more than once"),
-    "annotation id twice": (_again("annotations", bbox=[1, 1, 9, 9]), "annotation ids that occur more than once"),
-    "category id twice": (_again("categories", name="blue"), "category ids that occur more than once"),
-    "category name twice": (_again("categories", id=9), "category names that occur more than once"),
+    "category id of two names": (_again("categories", name="blue"), "category ids with several names"),
     "category out of range": (_set("category_id", 3), "annotations whose 'category_id' is not in the file"),
     "annotation of an unknown image": (_set("image_id", 99), "annotations whose 'image_id' is not in the file"),
-    "id that is text": (_set("image_id", "1"), "'image_id' is not a whole number"),
-    "id that is missing": (lambda content: content["annotations"][0].pop("id"), "annotations without the key 'id'"),
+    "id that is no number": (_set("image_id", "a"), "'image_id' is not a whole number"),
+    "crowd flag that is neither": (_set("iscrowd", "maybe"), "'iscrowd' is neither 0 nor 1"),
     "image of no height": (lambda content: content["images"][0].update(height=0), "'height' is not a whole number"),
     "image without a name": (lambda content: content["images"][0].pop("file_name"), "without the key 'file_name'"),
     "box of three numbers": (_set("bbox", [1, 2, 3]), "boxes that are not [x, y, width, height]"),
     "box that is text": (_set("bbox", ["a", 2, 3, 4]), "boxes that are not [x, y, width, height]"),
-    "annotation without a box": (lambda content: content["annotations"][0].pop("bbox"), "without the key 'bbox'"),
-    "image that is not there": (
-        lambda content: content["images"][0].update(file_name="gone.png"),
+    "annotation without box and mask": (
+        lambda content: [content["annotations"][0].pop(key, None) for key in ("bbox", "segmentation")],
+        "without the key 'bbox' and without a mask",
+    ),
+    "images that are not there": (
+        lambda content: [image.update(file_name=f"gone{image['id']}.jpg") for image in content["images"]],
         "missing images: looked for in",
+    ),
+    "boxes between 0 and 1": (
+        lambda content: [item.update(bbox=[0.1, 0.1, 0.5, 0.5]) for item in content["annotations"]],
+        "BOX_FORMAT xywh_relative",
+    ),
+    "boxes that are corners": (
+        lambda content: [item.update(bbox=[30, 30, 60, 60], segmentation=[]) for item in content["annotations"]],
+        "declare the data set with BOX_FORMAT xyxy",
+    ),
+    "all objects are crowds": (
+        lambda content: [item.update(iscrowd=1) for item in content["annotations"]],
+        "all 4 objects are crowds (iscrowd 1), which are ignored regions",
+    ),
+    "all boxes cover their image": (
+        lambda content: [item.update(bbox=[0, 0, 64, 64]) for item in content["annotations"]],
+        "the boxes of all 4 objects cover their whole image",
     ),
     "no object at all": (lambda content: content["annotations"].clear(), "no annotated object"),
 }
@@ -80,9 +97,10 @@ def test_content_that_cannot_be_used(
 
 
 FILES = {
-    "empty file": (lambda text: b"", "broken json at line 1, column 1"),
+    "empty file": (lambda text: b"", "the annotation file is empty"),
     "truncated file": (lambda text: text[: len(text) // 2], "broken json at line 1, column"),
-    "web page": (lambda text: b"<html>404</html>", "broken json at line 1, column 1"),
+    "web page": (lambda text: b"<html>404</html>", "is a web page, not the file itself: the download has failed"),
+    "git-LFS pointer": (lambda text: b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "`git lfs pull`"),
     "bytes that are no text": (lambda text: b'{"images": "\xff"}', "byte 12 is no text"),
     "result file": (lambda text: b"[]", "the json's top is a list"),
     "json of another kind": (lambda text: b'{"a": 1}', "no key 'categories'"),
@@ -101,7 +119,7 @@ def test_file_that_cannot_be_read(tiny, capsys: pytest.CaptureFixture[str], chec
 def test_folder_instead_of_a_file(tiny, capsys: pytest.CaptureFixture[str], check_dataset: Callable) -> None:
     (tiny.folder / "tiny.json").unlink()
     (tiny.folder / "tiny.json").mkdir()
-    _assert_refused(tiny, capsys, check_dataset, "there is no such annotation file")
+    _assert_refused(tiny, capsys, check_dataset, "is a folder; ANN_FILE names a file")
 
 
 NAN, INF = float("nan"), float("inf")
@@ -136,9 +154,36 @@ NOTED: dict[str, tuple[Callable[[dict], object], str]] = {
     "object that stands there twice": (_again("annotations", id=99), "objects that stand there twice"),
     "polygon without area": (_set("segmentation", [[4, 6, 20, 6, 34, 6]]), "1 x masks that cover nothing"),
 }
+MEANT: dict[str, tuple[Callable[[dict], object], str]] = {
+    "numbers as text": (_set("bbox", ["4", "6.0", "30", "28"]), "numbers that are written as text: read as numbers"),
+    "image id as text": (_set("image_id", "1"), "numbers that are written as text: read as numbers"),
+    "annotation id that is missing": (lambda content: content["annotations"][0].pop("id"), "all are numbered anew"),
+    "annotation id twice": (_set("id", 2), "all are numbered anew"),
+    "category twice": (_again("categories"), "repeated classes: left out"),
+    "category name twice": (_again("categories", id=9), "repeated classes: left out"),
+    "placeholder for all classes": (
+        lambda content: (
+            content["categories"].append({"id": 0, "name": "things"}),
+            content["categories"][0].update(supercategory="things"),
+        ),
+        "that others name as their supercategory: left out",
+    ),
+    "annotation without a box": (lambda content: content["annotations"][0].pop("bbox"), "taken from the mask"),
+    "image without a size": (lambda content: content["images"][0].pop("height"), "taken from the image"),
+    "image name with backslashes": (
+        lambda content: content["images"][0].update(file_name="images\\" + content["images"][0]["file_name"]),
+        "images under another name: read",
+    ),
+    "mask of points in pairs": (_set("segmentation", [[4, 6], [34, 6], [34, 34], [4, 34]]), "(points in pairs)"),
+    "mask a bracket too deep": (_set("segmentation", [BOX_POLYGON]), "(a bracket too deep)"),
+}
 SILENT: dict[str, Callable[[dict], object]] = {
     "crowd as run lengths": lambda content: content["annotations"][0].update(
-        iscrowd=1, segmentation={"size": [64, 64], "counts": [0, 64, 4032]}
+        iscrowd=1, area=64, bbox=[0, 0, 1, 64], segmentation={"size": [64, 64], "counts": [0, 64, 4032]}
+    ),
+    "foreign fields of any type": lambda content: (
+        content["images"][0].update(date_captured=0, license="1"),
+        content["categories"][0].update(supercategory=0, keypoints=5),
     ),
     "area that is NaN": _set("area", NAN),
     "polygon without outer list": _set("segmentation", BOX_POLYGON[0]),
@@ -163,7 +208,7 @@ def _objects(tiny, num_objects: int, num_ignored: int) -> None:
 CASES = [
     *((case, *row, 3, 0) for case, row in DROPPED.items()),
     *((case, *row, 4, 0) for case, row in CLIPPED.items()),
-    *((case, *row, 3, 1) for case, row in MASKLESS.items()),
+    *((case, *row, 4, 0) for case, row in MASKLESS.items()),
     *((case, *row, 5 if "twice" in case else 4, 0) for case, row in NOTED.items()),
 ]
 
@@ -181,6 +226,30 @@ def test_annotation_that_is_mended(
     assert status == 1
     assert message in shown
     assert message in caplog.text or "cover nothing" in message
+
+
+@pytest.mark.parametrize("case", MEANT)
+def test_annotation_that_is_read_as_it_was_meant(
+    tiny, caplog: pytest.LogCaptureFixture, check_dataset: Callable, case: str
+) -> None:
+    change, message = MEANT[case]
+    tiny.change(change)
+    with caplog.at_level(logging.WARNING, "fpt"):
+        _objects(tiny, 4, 0)
+    assert message in caplog.text
+    status, shown = check_dataset(tiny)
+    assert status == 0, shown
+    assert message in shown
+
+
+def test_one_missing_image_of_many_is_replaced(tiny, check_dataset: Callable) -> None:
+    tiny.change(lambda content: content["images"][0].update(file_name="gone.jpg"))
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run")) == 0
+    (line, *_) = (tiny.folder / "run" / "bad_samples.jsonl").read_text().splitlines()
+    assert "gone.jpg" in json.loads(line)["file"]
+    status, shown = check_dataset(tiny)
+    assert status == 1
+    assert "missing images: looked for in" in shown
 
 
 @pytest.mark.parametrize("case", SILENT)

@@ -123,7 +123,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "other size than annotated": (
         lambda: _encode(Image.fromarray(_pixels()[:40]), "PNG"),
-        "the image is 64 x 40 (width x height) but its annotations say 64 x 64",
+        "the image is 64 x 40 (width x height), but its annotations say 64 x 64",
     ),
     "decompression bomb": (_huge, "too large an image"),
     "32-bit TIFF": (

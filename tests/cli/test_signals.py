@@ -24,9 +24,7 @@ sys.exit(train.main({arguments!r}))
 """
 
 
-def heed_sigint() -> None:
-    """In the child, before it starts: a shell lets its background jobs ignore SIGINT, and so would their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+pytestmark = pytest.mark.usefixtures("heeded_signals")
 
 
 def assert_stopped(status: int, output: str, number: signal.Signals) -> None:
@@ -39,9 +37,7 @@ def assert_stopped(status: int, output: str, number: signal.Signals) -> None:
 def test_a_signal_amid_the_imports(root: Path, number: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}  # says on standard error what has been imported
     command = [sys.executable, str(root / "tools" / "train_net_step.py"), "--cfg", "none.yaml"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_sigint
-    ) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "fpt.cli.signals" in line:
@@ -63,9 +59,7 @@ def test_a_signal_amid_the_imports(root: Path, number: signal.Signals) -> None:
 def test_a_signal_before_the_first_step(tiny, function: str, number: signal.Signals) -> None:
     arguments = tiny.arguments("--output_dir", tiny.folder / "run")
     program = BEFORE_THE_FIRST_STEP.format(number=int(number), function=function, arguments=arguments)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, preexec_fn=heed_sigint
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert_stopped(done.returncode, done.stderr, number)
 
 
@@ -76,4 +70,4 @@ def test_a_signal_that_is_ignored_stays_so(root: Path) -> None:
         "with handling_signals(stop_at_once): signal.raise_signal(signal.SIGHUP)\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, preexec_fn=heed_sigint)
+    subprocess.run([sys.executable, "-c", program], check=True)

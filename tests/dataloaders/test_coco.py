@@ -10,7 +10,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from fpt.dataloaders.annotation_store import open_annotations
+from fpt.annotations.store import open_annotations
 from fpt.dataloaders.coco import MASK_SIZE, CocoDataset, LoadFailure
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.structures.masks import rasterize_polygons, rasterize_rle
@@ -86,14 +86,72 @@ def test_small_objects_are_left_out_on_request(coco_folder):
     assert len(target["crowd_boxes"]) == 1
 
 
-def test_object_without_mask_is_ignored_where_masks_are_trained(coco_folder):
+def test_object_without_mask_trains_its_box(coco_folder):
     del coco_folder.annotations[0]["segmentation"]
     dataset = coco_folder.open(with_masks=True)
     target = dataset[0]["target"]
-    assert target["labels"].tolist() == [1]
-    assert target["crowd_boxes"].tolist() == [[4, 6, 14, 18], [0, 0, 2, 30]]
+    assert target["labels"].tolist() == [2, 1]
+    assert target["has_mask"].tolist() == [False, True]
+    assert target["masks"][0].sum() == 0
+    assert target["crowd_boxes"].tolist() == [[0, 0, 2, 30]]
     assert "objects without a mask among others with one" in dataset.report.text()
-    assert coco_folder.reopen()[0]["target"]["labels"].tolist() == [2, 1]
+    assert "has_mask" not in dataset[1]["target"]
+    assert "MODEL.MASK_ON" not in dataset.report.text()
+
+
+def test_most_objects_without_a_mask_are_a_reason_to_train_boxes(coco_folder):
+    for annotation in coco_folder.annotations[:3]:
+        del annotation["segmentation"]
+    assert "most objects are such: consider --set MODEL.MASK_ON False" in coco_folder.open().report.text()
+
+
+def test_masks_that_cannot_be_used_are_named(coco_folder):
+    for annotation in coco_folder.annotations:
+        annotation["segmentation"] = [[1, 2, 3, 4]]
+    with pytest.raises(UserError, match=r"has masks, but none can be used:\n.*less than 3 points: dropped.*4 \(a box"):
+        coco_folder.open(with_masks=True)
+
+
+def test_some_classes_in_an_order_of_ones_own(coco_folder):
+    dataset = coco_folder.open(classes=("fig", "date"))
+    assert (dataset.class_names, dataset.category_ids) == (("fig", "date"), (7, 3))
+    assert dataset[0]["target"]["labels"].tolist() == [1, 2]
+    figs = coco_folder.open(classes=("fig",), with_masks=True)
+    assert figs.num_classes == 2
+    target = figs[0]["target"]
+    assert (target["labels"].tolist(), target["boxes"].tolist()) == ([1], [[4, 6, 14, 18]])
+    assert target["crowd_boxes"].shape == (0, 4)
+    assert [(item["image_id"], item["category_id"]) for item in figs.ground_truth().annotations] == [(10, 7)]
+    with pytest.raises(UserError, match=r"CLASSES names 'dates', but .* did you mean 'date'. It has: date, fig"):
+        coco_folder.open(classes=("dates",))
+
+
+def test_names_of_images_from_elsewhere(coco_folder):
+    names = ["images\\0.png", "1.PNG", "C:\\data\\set one\\2.jpg"]
+    for image, name in zip(coco_folder.content["images"], names, strict=True):
+        image["file_name"] = name
+    dataset = coco_folder.open()
+    assert [dataset.image_path(i).name for i in range(3)] == ["0.png", "1.png", "2.png"]
+    assert "3 x images under another name: read [images\\0.png is 0.png, 1.PNG is 1.png, C:" in dataset.report.text()
+    assert not dataset.report.has_faults
+    assert dataset[1]["image"].shape == (3, 40, 30)
+
+
+def test_a_missing_image_names_the_nearest(coco_folder):
+    coco_folder.content["images"][0]["file_name"] = "0_.png"
+    with pytest.raises(UserError, match=r"missing images: looked for in .*; nearest to the first is 0.png \[0_.png\]"):
+        coco_folder.open()
+
+
+def test_few_missing_images_may_be_replaced(coco_folder):
+    (coco_folder.image_dir / "2.png").unlink()
+    dataset = coco_folder.open(max_missing=0.01)
+    assert "others take their places (TRAIN.MAX_BAD_SAMPLES) [2.png]" in dataset.report.text()
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        dataset[2]
+    (coco_folder.image_dir / "1.png").unlink()
+    with pytest.raises(UserError, match="2 x missing images"):
+        coco_folder.open(max_missing=0.01)
 
 
 def test_boxes_alone_cannot_train_masks(coco_folder):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from fpt.dataloaders.coco import allowed_bad
 from fpt.dataloaders.collate import Batch
 from fpt.dataloaders.loader import ImageLoader
-from fpt.dataloaders.replacement import ReplacingImages, allowed_bad
+from fpt.dataloaders.replacement import ReplacingImages
 from fpt.dataloaders.samplers import TrainBatchSampler
 
 

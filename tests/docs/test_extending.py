@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import fpt
+from fpt.annotations.readers import DATASET_READERS
 from fpt.cli import train
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset
-from fpt.dataloaders.readers import DATASET_READERS
 from fpt.evaluation.evaluate import EVALUATORS
 from fpt.modeling.backbone.build import BACKBONES
 from fpt.modeling.neck.build import NECKS
@@ -172,7 +172,7 @@ def test_reader(tmp_path: Path) -> None:
     _run("A reader of data sets")
     dataset = build_dataset(cfg, "birds_train", is_train=True, with_masks=False)
     assert len(dataset) == 2
-    assert dataset.num_objects == len(content["annotations"])
+    assert dataset.objects().num_learnt == len(content["annotations"])
     assert set(dataset.class_names) <= {category["name"] for category in content["categories"]}
     assert dataset[0]["target"]["boxes"].shape[1] == 4
     assert not list(tmp_path.rglob("*.fptcache"))

@@ -12,7 +12,7 @@ from fpt.utils.errors import StoppedAtOnce
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
 )
-def test_signal_is_noted(number: int, status: int) -> None:
+def test_signal_is_noted(number: int, status: int, heeded_signals: None) -> None:
     before = signal.getsignal(number)
     with StopSignals() as stop:
         assert (stop.received, stop.exit_status) == (None, 0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fpt.evaluation.coco import load_ground_truth
+from fpt.annotations.ground_truth import GroundTruth, read_ground_truth
 from fpt.evaluation.evaluate import EVALUATORS, evaluate_dataset
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_patch
@@ -25,28 +25,30 @@ class _Dataset:
     category_ids: tuple[int, ...]
     image_ids: list[int]
     has_masks: bool = True
+    max_detections: int = 100
+    raw_annotations: Any = None
 
-    def load_annotations(self) -> dict[str, Any]:
-        return json.loads(self.ann_file.read_text())
+    def ground_truth(self) -> GroundTruth:
+        return read_ground_truth(self.ann_file)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> _Dataset:
     folder = tmp_path_factory.mktemp("shapes")
     generate_shapes(folder, num_train=0, num_val=6, size=64)
-    truth = load_ground_truth(folder / "annotations/val.json")
+    truth = read_ground_truth(folder / "annotations/val.json")
     return _Dataset(
         folder / "annotations/val.json",
-        tuple(category["id"] for category in truth["categories"]),
-        [image["id"] for image in truth["images"]],
+        tuple(category["id"] for category in truth.categories),
+        [image["id"] for image in truth.images],
     )
 
 
 def _perfect(dataset: _Dataset, *, with_masks: bool) -> list[Detections]:
-    truth = load_ground_truth(dataset.ann_file)
+    truth = read_ground_truth(dataset.ann_file)
     images = []
-    for image in truth["images"]:
-        items = [a for a in truth["annotations"] if a["image_id"] == image["id"] and not a["iscrowd"]]
+    for image in truth.images:
+        items = [a for a in truth.annotations if a["image_id"] == image["id"] and not a["iscrowd"]]
         boxes = np.array([a["bbox"] for a in items], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         size_hw = (image["height"], image["width"])

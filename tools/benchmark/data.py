@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fpt.dataloaders.cache import cache_paths
+from fpt.annotations.cache import cache_path
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.loader import ImageLoader
@@ -85,7 +85,7 @@ def open_dataset(ann_file: Path, image_dir: Path) -> CocoDataset:
 
 def measure_opening(ann_file: Path, image_dir: Path) -> CocoDataset:
     """Print the time without and with a cache."""
-    for path in cache_paths(ann_file):
+    if (path := cache_path(ann_file)) is not None:
         path.unlink(missing_ok=True)
     for label in ("first", "second", "third"):
         start = time.perf_counter()

@@ -18,6 +18,15 @@ Targets = Sequence[dict[str, Tensor]]
 SizesHW = Sequence[tuple[int, int]]
 
 
+def _with_masks(sample: SampledRoIs, target: Mapping[str, Tensor]) -> SampledRoIs:
+    """The foreground RoIs of an image, without those whose object has no mask."""
+    boxes, labels, index = sample.foreground_boxes, sample.labels[: sample.object_index.numel()], sample.object_index
+    if "has_mask" in target:
+        is_kept = target["has_mask"][index]
+        boxes, labels, index = boxes[is_kept], labels[is_kept], index[is_kept]
+    return SampledRoIs(boxes=boxes, labels=labels, object_index=index)
+
+
 class MaskBranch(nn.Module):
     """Masks of given boxes.
 
@@ -34,19 +43,21 @@ class MaskBranch(nn.Module):
         self.loss_weight = loss_weight
 
     def loss(self, features: Mapping[str, Tensor], samples: Sequence[SampledRoIs], targets: Targets) -> Tensor:
-        """Weighted loss of the foreground RoIs; ``targets`` hold ``masks`` uint8 [N, S, S] in their boxes' frames."""
-        boxes = [sample.foreground_boxes for sample in samples]
+        """Weighted loss of the foreground RoIs whose object has a mask.
+
+        Args:
+            features: maps [N, C, H_l, W_l] by name.
+            samples: RoIs of each image.
+            targets: ``boxes`` and ``masks`` uint8 [N, S, S] in their frames, for each image; ``has_mask`` bool [N]
+                where some objects have none.
+        """
+        chosen = [_with_masks(sample, target) for sample, target in zip(samples, targets, strict=True)]
+        boxes = [item.boxes for item in chosen]
         logits = self.head(self.pooler(features, boxes))
-        labels = torch.cat([sample.labels[: sample.object_index.numel()] for sample in samples])
+        labels = torch.cat([item.labels for item in chosen])
         wanted = [
-            mask_targets(
-                target["masks"],
-                target["boxes"],
-                sample.foreground_boxes,
-                sample.object_index,
-                size=logits.shape[-1],
-            )
-            for sample, target in zip(samples, targets, strict=True)
+            mask_targets(target["masks"], target["boxes"], item.boxes, item.object_index, size=logits.shape[-1])
+            for item, target in zip(chosen, targets, strict=True)
         ]
         weights = image_weights([item.shape[0] for item in boxes], device=logits.device)
         return mask_loss(logits, labels=labels, targets=torch.cat(wanted), weights=weights) * self.loss_weight

@@ -16,7 +16,7 @@ def test_the_made_up_data_set_is_written_once_and_opens(tmp_path: Path) -> None:
     content = json.loads(ann_file.read_text())
     assert [len(content[key]) for key in ("images", "categories", "annotations")] == [3, 80, 7]
     dataset = data.open_dataset(ann_file, image_dir)
-    assert (len(dataset), dataset.num_objects) == (3, 7)
+    assert (len(dataset), dataset.objects().num_learnt) == (3, 7)
     before = ann_file.stat().st_mtime_ns
     assert data.make_dataset(tmp_path, 3, 7) == (ann_file, image_dir)
     assert ann_file.stat().st_mtime_ns == before

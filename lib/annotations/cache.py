@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 MAGIC = b"FPTCACHE"
-VERSION = 2
+VERSION = 3
 """Raise it when the meaning of any array or what the report finds changes; caches of another version are rebuilt."""
 ALIGNMENT = 64
+_MAX_NAME = 150
 _START = struct.Struct("<8sIIQ")  # magic, version, checksum and length of the header
 _BLOCK = 1 << 16
 _NUM_SAMPLES = 64
@@ -39,16 +40,19 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def cache_paths(source: Path) -> list[Path]:
-    """Where the cache of a file may lie: beside it, else in the user's cache folder, if there is a user's folder."""
+def cache_path(source: Path) -> Path | None:
+    """Where the cache of a file lies: ``fpt/`` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache).
+
+    None where there is no such folder, as in some containers.
+    """
     absolute = source.resolve()
-    beside = absolute.with_name(absolute.name + ".fptcache")
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpt"
-    except RuntimeError:  # nobody's process, as in some containers
-        return [beside]
+    except RuntimeError:
+        return None
     key = hashlib.blake2b(os.fsencode(absolute), digest_size=8).hexdigest()
-    return [beside, home / f"{absolute.name}-{key}.fptcache"]
+    name = os.fsencode(absolute.name)[:_MAX_NAME].decode(errors="ignore")
+    return home / f"{name}-{key}.fptcache"
 
 
 def write_cache(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any], key: str) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpt.dataloaders import cache
-from fpt.dataloaders.annotation_store import open_annotations
-from fpt.dataloaders.cache import CacheError, cache_paths, read_cache, write_cache
+from fpt.annotations import cache
+from fpt.annotations.cache import CacheError, cache_path, read_cache, write_cache
+from fpt.annotations.store import open_annotations
 
 
 def _same(first, second) -> bool:
@@ -51,9 +51,10 @@ def test_arrays_come_back_mapped_and_aligned(tmp_path: Path):
 def test_second_opening_reads_no_json(coco_folder, monkeypatch: pytest.MonkeyPatch):
     coco_folder.annotations[0]["bbox"] = [4, 6, 100, 12]
     first = open_annotations(coco_folder.write())
-    monkeypatch.setattr("fpt.dataloaders.annotation_store.read_packed", None)
+    monkeypatch.setattr("fpt.annotations.store.read_packed", None)
     second = open_annotations(coco_folder.ann_file)
-    assert second.cache_path == coco_folder.folder / "annotations.json.fptcache"
+    assert second.cache_path == cache_path(coco_folder.ann_file)
+    assert not list(coco_folder.folder.rglob("*.fptcache"))
     assert _same(first, second)
     assert second.categories == first.categories
     assert second.report.text() == first.report.text()
@@ -105,7 +106,7 @@ def _damage(data: bytes, how: str) -> bytes:
 )
 def test_damaged_cache_is_made_anew(coco_folder, caplog: pytest.LogCaptureFixture, how: str, message: str):
     first = open_annotations(coco_folder.write())
-    path = cache_paths(coco_folder.ann_file)[0]
+    path = cache_path(coco_folder.ann_file)
     whole = path.read_bytes()
     path.unlink()  # another file of that name: the first one stays mapped
     path.write_bytes(_damage(whole, how))
@@ -119,33 +120,25 @@ def test_damaged_cache_is_made_anew(coco_folder, caplog: pytest.LogCaptureFixtur
 
 def test_cache_of_another_layout_is_made_anew(coco_folder):
     first = open_annotations(coco_folder.write())
-    path = cache_paths(coco_folder.ann_file)[0]
+    path = cache_path(coco_folder.ann_file)
     write_cache(path, {"other": np.zeros(3)}, {}, first.key)
     assert _same(open_annotations(coco_folder.ann_file), first)
 
 
-def test_user_s_cache_folder(coco_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    inner = tmp_path / "data"
-    inner.mkdir()
-    coco_folder.write().rename(inner / "annotations.json")
+def test_caches_lie_in_the_users_folder_alone(coco_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    inner.chmod(0o555)
-    try:
-        store = open_annotations(inner / "annotations.json")
-        again = open_annotations(inner / "annotations.json")
-    finally:
-        inner.chmod(0o755)
-    assert again.cache_path == store.cache_path
+    before = sorted(coco_folder.folder.iterdir())
+    store = open_annotations(coco_folder.write())
     assert store.cache_path is not None
     assert store.cache_path.parent == tmp_path / "home" / "fpt"
-    assert list(inner.iterdir()) == [inner / "annotations.json"]
+    assert sorted(coco_folder.folder.iterdir()) == sorted([*before, coco_folder.ann_file, tmp_path / "home"])
 
 
 def test_nowhere_to_write_is_no_error(coco_folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     def refuse(*args: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("fpt.dataloaders.annotation_store.write_cache", refuse)
+    monkeypatch.setattr("fpt.annotations.store.write_cache", refuse)
     with caplog.at_level(logging.INFO):
         store = open_annotations(coco_folder.write())
     assert store.cache_path is None
@@ -155,16 +148,30 @@ def test_nowhere_to_write_is_no_error(coco_folder, monkeypatch: pytest.MonkeyPat
 
 def test_unreachable_cache_folder_is_no_error(coco_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))
-    assert open_annotations(coco_folder.write()).cache_path == cache_paths(coco_folder.ann_file)[0]
+    store = open_annotations(coco_folder.write())
+    assert store.cache_path is None
+    assert len(store.packed) == 3
 
 
-def test_process_without_a_home_keeps_the_cache_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_process_without_a_home_has_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(cache.Path, "home", refuse)
-    assert cache_paths(tmp_path / "a.json") == [(tmp_path / "a.json.fptcache").resolve()]
+    assert cache_path(tmp_path / "a.json") is None
+
+
+def test_a_long_name_of_a_file_gives_a_name_that_can_be_written(tmp_path: Path):
+    name = cache_path(tmp_path / f"{'é' * 120}.json").name
+    assert len(name.encode()) < 200
+
+
+def test_boxes_of_another_form_are_read_anew(coco_folder):
+    first = open_annotations(coco_folder.write())
+    other = open_annotations(coco_folder.ann_file, box_format="cxcywh")
+    assert first.packed.boxes_xyxy[0].tolist() == [4, 6, 14, 18]
+    assert other.packed.boxes_xyxy[0].tolist() == [0, 0, 9, 12]
 
 
 def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -191,5 +198,5 @@ def test_pickle_carries_no_arrays(coco_folder):
 def test_copy_survives_a_lost_cache(coco_folder):
     store = open_annotations(coco_folder.write())
     data = pickle.dumps(store)
-    cache_paths(coco_folder.ann_file)[0].unlink()
+    cache_path(coco_folder.ann_file).unlink()
     assert _same(pickle.loads(data), store)

@@ -19,16 +19,17 @@ class PackedAnnotations:
         image_ids: int64 [M].
         image_sizes_hw: int32 [M, 2].
         file_name_offsets: int64 [M + 1] into file_name_bytes.
-        file_name_bytes: uint8, utf-8 names one after the other.
+        file_name_bytes: uint8, names in UTF-8 one after the other.
         object_offsets: int64 [M + 1] into the object arrays.
         annotation_ids: int64 [N].
-        boxes_xyxy: float32 [N, 4], inside the image, x2 and y2 exclusive.
+        boxes_xyxy: float32 [N, 4], inside the image, x2 and y2 exclusive: what is trained on.
+        boxes_xywh: float64 [N, 4] as the file has them, but clipped where they reach far out: what is evaluated on.
         labels: int32 [N], 1..C in the order of the category ids.
         is_crowd: bool [N].
-        areas: float32 [N]; the file's area, or the box's where it has none.
+        areas: float64 [N]: the file's, or that of the mask, else of the box, where it has none or one that cannot be.
         part_offsets: int64 [N + 1] into the polygons' parts.
         point_offsets: int64 [P + 1] into points, a range for each part.
-        points: float32 [Q, 2].
+        points: float64 [Q, 2].
         rle_offsets: int64 [N + 1] into rle_bytes.
         rle_bytes: uint8, compressed RLE counts of the size of the image.
         keypoint_offsets: int64 [N + 1] into keypoints.
@@ -42,6 +43,7 @@ class PackedAnnotations:
     object_offsets: np.ndarray
     annotation_ids: np.ndarray
     boxes_xyxy: np.ndarray
+    boxes_xywh: np.ndarray
     labels: np.ndarray
     is_crowd: np.ndarray
     areas: np.ndarray
@@ -63,13 +65,15 @@ class PackedAnnotations:
     def file_name(self, index: int) -> str:
         """File name of an image, as the annotation file gives it."""
         start, end = self.file_name_offsets[index : index + 2]
-        return self.file_name_bytes[start:end].tobytes().decode()
+        return self.file_name_bytes[start:end].tobytes().decode("utf-8", "surrogateescape")
 
     def file_names(self, num_images: int) -> list[str]:
         """File names of the first images."""
         ends = self.file_name_offsets[: num_images + 1].tolist()
         blob = self.file_name_bytes[: ends[-1]].tobytes()
-        return [blob[start:end].decode() for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [
+            blob[start:end].decode("utf-8", "surrogateescape") for start, end in zip(ends[:-1], ends[1:], strict=True)
+        ]
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of an image."""
@@ -81,7 +85,7 @@ class PackedAnnotations:
         return slice(int(self.object_offsets[index]), int(self.object_offsets[index + 1]))
 
     def polygons(self, position: int) -> list[np.ndarray]:
-        """Polygons of an object: float32 [P, 2] each; empty when it has none."""
+        """Polygons of an object: float64 [P, 2] each; empty when it has none."""
         first, last = self.part_offsets[position : position + 2].tolist()
         bounds = self.point_offsets[first : last + 1].tolist()
         return [self.points[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]

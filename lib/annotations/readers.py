@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fpt.dataloaders.coco_json import AnnotationReader, load_json
+from fpt.annotations.json_file import load_json
+from fpt.annotations.pack import AnnotationReader
 
 DATASET_READERS: dict[str, AnnotationReader] = {"coco": load_json}

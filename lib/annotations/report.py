@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,10 @@ class Finding:
     """One kind of fault.
 
     Attributes:
-        kind: what is wrong.
+        kind: what is found.
         action: what is done about it.
         is_fatal: whether the data set cannot be used like this.
+        is_harmless: whether nothing is lost by it: it is read as it was meant.
         count: how often.
         examples: the first few, by name or id.
     """
@@ -23,6 +25,7 @@ class Finding:
     kind: str
     action: str
     is_fatal: bool
+    is_harmless: bool = False
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -51,29 +54,49 @@ class DatasetReport:
     num_empty_images: int = 0
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, kind: str, action: str, example: str, *, is_fatal: bool = False, count: int = 1) -> None:
+    def add(
+        self,
+        kind: str,
+        action: str,
+        example: str,
+        *,
+        is_fatal: bool = False,
+        is_harmless: bool = False,
+        count: int = 1,
+    ) -> None:
         """Count one more fault of a kind; only the first few examples are kept."""
         for finding in self.findings:
-            if finding.kind == kind:
+            if (finding.kind, finding.is_fatal) == (kind, is_fatal):
                 break
         else:
-            finding = Finding(kind, action, is_fatal)
+            finding = Finding(kind, action, is_fatal, is_harmless)
             self.findings.append(finding)
         finding.count += count
-        if len(finding.examples) < MAX_EXAMPLES:
+        if len(finding.examples) < MAX_EXAMPLES and example:
             finding.examples.append(example)
 
-    def add_all(self, kind: str, action: str, examples: list[str], *, is_fatal: bool = False) -> None:
+    def add_all(
+        self, kind: str, action: str, examples: Sequence[str], *, is_fatal: bool = False, is_harmless: bool = False
+    ) -> None:
         """Count a list of faults of one kind."""
         for example in examples[:MAX_EXAMPLES]:
-            self.add(kind, action, example, is_fatal=is_fatal)
-        if len(examples) > MAX_EXAMPLES:
-            self.add(kind, action, "", is_fatal=is_fatal, count=len(examples) - MAX_EXAMPLES)
+            self.add(kind, action, example, is_fatal=is_fatal, is_harmless=is_harmless)
+        if rest := len(examples) - len(examples[:MAX_EXAMPLES]):
+            self.add(kind, action, "", is_fatal=is_fatal, is_harmless=is_harmless, count=rest)
 
     @property
     def has_fatal(self) -> bool:
         """Whether any fault forbids the use of the data set."""
         return any(finding.is_fatal for finding in self.findings)
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether anything is lost or wrong; what was read as it was meant is none."""
+        return any(not finding.is_harmless for finding in self.findings)
+
+    def mentioned(self, words: Sequence[str]) -> list[str]:
+        """Lines of the findings whose kind has one of these words in it."""
+        return [finding.line() for finding in self.findings if any(word in finding.kind for word in words)]
 
     def text(self) -> str:
         """One readable block: a head line, then a line for each kind of fault, fatal ones first."""

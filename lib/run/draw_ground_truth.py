@@ -1,0 +1,61 @@
+"""Images of a data set with their ground truth, so that an owner sees it before a training does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.image_io import read_image
+from fpt.run.image_files import output_names
+from fpt.run.remark import Remark
+from fpt.utils.errors import UserError
+from fpt.visualization.draw import draw_detections
+from fpt.visualization.ground_truth import detections_from_annotations
+from fpt.visualization.image_output import save_image
+
+
+def draw_ground_truth(dataset: CocoDataset, folder: Path) -> Iterator[Remark]:
+    """Write ``<folder>/<name of the image>.png`` for each image: boxes, masks and key points, coloured by class.
+
+    Crowds have a class of their own in the drawings, such as "person (crowd)".
+
+    Args:
+        dataset: images and ground truth.
+        folder: where to.
+
+    Returns:
+        What could not be read or written, as it happens, and at last the number of drawings.
+    """
+    names = [*dataset.class_names, *(f"{name} (crowd)" for name in dataset.class_names)]
+    annotations = dataset.annotations_by_image()
+    paths = [dataset.image_path(index) for index in range(len(dataset))]
+    num_written = 0
+    for index, (path, name) in enumerate(zip(paths, output_names(paths), strict=True)):
+        size_hw = dataset.size_hw(index)
+        truth = detections_from_annotations(
+            annotations.get(dataset.image_id(index), []),
+            dataset.category_ids,
+            image_id=dataset.image_id(index),
+            size_hw=size_hw,
+            with_crowds=True,
+        )
+        try:
+            image = read_image(path, size_hw, reading=dataset.reading)
+            drawing = draw_detections(
+                image, truth, names, score_threshold=0.0, with_scores=False, keypoints=_keypoints(dataset, index)
+            )
+            save_image(folder / f"{name}.png", drawing)
+        except UserError as error:
+            yield Remark(f"  ERROR {error}", is_fault=True)
+        else:
+            num_written += 1
+    yield Remark(f"  {num_written} of {len(dataset)} images drawn: {folder}")
+
+
+def _keypoints(dataset: CocoDataset, index: int) -> np.ndarray:
+    """float32 [K, 3]: x, y, visibility of all key points of an image."""
+    points = dataset.keypoints(index)
+    return np.concatenate(points) if points else np.zeros((0, 3), np.float32)
