@@ -9,7 +9,7 @@ from pathlib import Path
 from fpt.cli.common import run_command
 from fpt.core.config import load_cfg
 from fpt.dataloaders.catalog import dataset_names
-from fpt.run.check_data import check_data, compare_classes
+from fpt.run.check_data import DataChecker
 from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
 
@@ -61,11 +61,12 @@ def _run(args: argparse.Namespace) -> int:
     names = list(dict.fromkeys([*train, *test]))
     if not names:
         raise UserError("no data set is named: give --cfg or --dataset")
+    checker = DataChecker(cfg)
     faults = [
-        _print(check_data(cfg, name, reads_images=args.read_images, draw_dir=_drawings(args.draw, name, names)))
+        _print(checker.check(name, reads_images=args.read_images, draw_dir=_drawings(args.draw, name, names)))
         for name in names
     ]
-    return int(any([*faults, _print(compare_classes(cfg, train, test))]))
+    return int(any([*faults, _print(checker.compare_classes(train, test))]))
 
 
 def _drawings(folder: Path | None, name: str, names: Sequence[str]) -> Path | None:

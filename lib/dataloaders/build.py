@@ -32,7 +32,9 @@ def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
     return ResizeAndFlip((cfg.TEST.SCALE,), cfg.TEST.MAX_SIZE)
 
 
-def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) -> CocoDataset:
+def build_dataset(
+    cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool, logs_report: bool = True
+) -> CocoDataset:
     """A data set by name: declared in DATASETS, or built in.
 
     Args:
@@ -40,6 +42,7 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
         name: name of the data set.
         is_train: with targets, drawn sizes and mirroring; else images alone at the test size.
         with_masks: targets hold masks.
+        logs_report: log what was found in the annotation file, where anything was.
 
     Raises:
         UserError: unknown name or format, missing or wrong files.
@@ -64,6 +67,7 @@ def build_dataset(cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool) 
         classes=files.classes,
         max_missing=cfg.TRAIN.MAX_BAD_SAMPLES if is_train else 0.0,
         reading=build_reading(cfg),
+        logs_report=logs_report,
     )
 
 

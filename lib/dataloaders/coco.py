@@ -95,6 +95,7 @@ class CocoDataset(ImageDataset):
         classes: names of the classes that are used, in this order; none = all, in the order of their ids.
         max_missing: share of the images that may be missing; those are found bad when they are loaded.
         reading: how images become 8-bit RGB; None = the defaults.
+        logs_report: log what was found in the annotation file, where anything was.
 
     Raises:
         UserError: the annotation file or an image is missing or wrong; the message holds the whole report.
@@ -116,6 +117,7 @@ class CocoDataset(ImageDataset):
         classes: Sequence[str] = (),
         max_missing: float = 0.0,
         reading: ImageReading | None = None,
+        logs_report: bool = True,
     ) -> None:
         self.name = name
         self.ann_file = Path(ann_file)
@@ -139,7 +141,7 @@ class CocoDataset(ImageDataset):
         self._other_names = self._find_images(finder, max_missing)
         if self.report.has_fatal:
             raise UserError(f"data set {name} cannot be used:\n{self.report.text()}")
-        if self.report.findings:
+        if self.report.findings and logs_report:
             logger.warning("data set %s\n%s", name, self.report.text())
 
     def _size_reader(self, finder: ImageFinder) -> Any:

@@ -17,52 +17,55 @@ _SAME_SIZE_ORIENTATIONS = (2, 3, 4)
 """EXIF orientations that leave height and width as they are, so that sizes do not tell how an image was annotated."""
 
 
-def check_data(
-    cfg: CfgNode, name: str, *, reads_images: bool = False, draw_dir: Path | None = None
-) -> Iterator[Remark]:
-    """What a data set holds and what is wrong with it, as it is found.
+class DataChecker:
+    """Says of data sets what they hold and what is wrong with them; each is opened once.
 
     Args:
-        cfg: the configuration; it declares the data set, or the data set is one of COCO's.
-        name: of the data set.
-        reads_images: load every image and its masks too, as training does.
-        draw_dir: each image is drawn into it with its ground truth; None = no drawings.
-
-    Raises:
-        UserError: the data set cannot be used at all; the message says all that is wrong.
+        cfg: the configuration; it declares the data sets, or they are of COCO's.
     """
-    dataset = build_dataset(cfg, name, is_train=True, with_masks=False)
-    masks = "masks" if dataset.has_masks else "boxes only"
-    yield Remark(f"data set {name}: {len(dataset.class_names)} classes ({', '.join(dataset.class_names)}), {masks}")
-    yield Remark(dataset.report.text(), is_fault=dataset.report.has_faults)
-    yield from _count_objects(dataset, min_area=cfg.TRAIN.GT_MIN_AREA)
-    if reads_images:
-        yield from _read_images(build_dataset(cfg, name, is_train=True, with_masks=dataset.has_masks))
-    if draw_dir is not None:
-        yield from draw_ground_truth(dataset, draw_dir)
 
+    def __init__(self, cfg: CfgNode) -> None:
+        self.cfg = cfg
+        self._opened: dict[str, CocoDataset] = {}
 
-def compare_classes(cfg: CfgNode, train: Sequence[str], test: Sequence[str]) -> Iterator[Remark]:
-    """How the classes of the data sets that are evaluated on differ from those that are trained on."""
-    try:
-        opened = {name: build_dataset(cfg, name, is_train=False, with_masks=False) for name in dict.fromkeys(train)}
-        others = {name: build_dataset(cfg, name, is_train=False, with_masks=False) for name in dict.fromkeys(test)}
-    except UserError:
-        return  # it is reported where the data set is checked
-    if not opened:
-        return
-    first, dataset = next(iter(opened.items()))
-    for name, other in {**opened, **others}.items():
-        own, theirs = dataset.class_names, other.class_names
-        if own == theirs:
-            continue
-        missing = [item for item in own if item not in theirs]
-        extra = [item for item in theirs if item not in own]
-        parts = [f"{name} lacks {', '.join(missing)}"] if missing else []
-        parts += [f"{name} alone has {', '.join(extra)}"] if extra else []
-        what = "; ".join(parts) or "the same names in another order"
-        rule = "cannot be trained together" if name in opened else "only shared names count in an evaluation"
-        yield Remark(f"  note  classes of {first} and {name} differ ({rule}): {what}", is_fault=name in opened)
+    def check(self, name: str, *, reads_images: bool = False, draw_dir: Path | None = None) -> Iterator[Remark]:
+        """What is found in a data set, as it is found.
+
+        Args:
+            name: of the data set.
+            reads_images: load every image and its masks too, as training does.
+            draw_dir: each image is drawn into it with its ground truth; None = no drawings.
+
+        Raises:
+            UserError: the data set cannot be used at all; the message says all that is wrong.
+        """
+        dataset = build_dataset(self.cfg, name, is_train=True, with_masks=False, logs_report=False)
+        self._opened[name] = dataset
+        masks = "masks" if dataset.has_masks else "boxes only"
+        classes = ", ".join(dataset.class_names)
+        yield Remark(f"data set {name}: {len(dataset.class_names)} classes ({classes}), {masks}")
+        yield Remark(dataset.report.text(), is_fault=dataset.report.has_faults)
+        yield from _count_objects(dataset, min_area=self.cfg.TRAIN.GT_MIN_AREA)
+        if reads_images:
+            dataset.with_masks = dataset.has_masks
+            yield from _read_images(dataset)
+        if draw_dir is not None:
+            yield from draw_ground_truth(dataset, draw_dir)
+
+    def compare_classes(self, train: Sequence[str], test: Sequence[str]) -> Iterator[Remark]:
+        """How the classes of the data sets that were checked differ from those of the first one of training."""
+        names = [name for name in dict.fromkeys([*train, *test]) if name in self._opened]
+        for name in names[1:]:
+            own, theirs = self._opened[names[0]].class_names, self._opened[name].class_names
+            if own == theirs:
+                continue
+            missing = [item for item in own if item not in theirs]
+            extra = [item for item in theirs if item not in own]
+            parts = [f"{name} lacks {', '.join(missing)}"] if missing else []
+            parts += [f"{name} alone has {', '.join(extra)}"] if extra else []
+            what = "; ".join(parts) or "the same names in another order"
+            rule = "they cannot be trained together" if name in train else "only shared names count in an evaluation"
+            yield Remark(f"  note  classes of {names[0]} and {name} differ ({rule}): {what}", is_fault=name in train)
 
 
 def _count_objects(dataset: CocoDataset, *, min_area: float) -> Iterator[Remark]:
