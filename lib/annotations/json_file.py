@@ -26,12 +26,12 @@ def load_json(path: Path) -> dict[str, Any]:
         content = json.loads(data)
     except json.JSONDecodeError as error:
         hint = ""
-        if error.msg == "Extra data" and error.lineno > 1:
+        if data.rstrip()[-1:] not in (b"}", b"]"):
+            hint = "; the end of the file is missing: copy or export it again"
+        elif error.msg == "Extra data" and error.lineno > 1:
             hint = "; if it holds one json object a line, put them into one COCO json"
-        raise UserError(
-            f"{path}: broken json at line {error.lineno}, column {error.colno} (character {error.pos}): {error.msg}"
-            + (hint if error.pos < len(data) - 1 else "; the end of the file is missing: copy or export it again")
-        ) from None
+        place = f"line {error.lineno}, column {error.colno} (character {error.pos})"
+        raise UserError(f"{path}: broken json at {place}: {error.msg}{hint}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: broken json: byte {error.start} is no text ({error.reason})") from None
     except RecursionError:

@@ -123,7 +123,7 @@ def dataset_names(name: str, declared: Mapping[str, Any] | None = None) -> tuple
         UserError: the name is unknown; the message names the nearest and all others.
     """
     declared = declared or {}
-    if name in _PAIRS:
+    if name in _PAIRS and name not in declared:
         return _PAIRS[name]
     if name in declared or name in _BUILT_IN:
         return (name,), (name,)

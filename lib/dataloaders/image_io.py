@@ -186,16 +186,18 @@ def _decode(path: Path, data: bytes, reading: ImageReading, *, ignore_orientatio
     pixels = np.frombuffer(data, np.uint8)
     try:
         image = cv2.imdecode(pixels, _COLOUR_FLAG | cv2.IMREAD_ANYDEPTH | orientation)
-        is_rgb = _COLOUR_FLAG != cv2.IMREAD_COLOR
-        if image is not None and image.dtype != np.uint8:  # some formats ignore the flag of RGB then
-            image, is_rgb = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | orientation), False
+        if image is None:  # grey of more than 16 bits is not made to colours
+            deep = cv2.imdecode(pixels, cv2.IMREAD_ANYDEPTH | orientation)
+            image = None if deep is None or deep.dtype == np.uint8 else deep[..., None].repeat(3, axis=2)
+        elif image.dtype != np.uint8:  # some formats ignore the flag of RGB then
+            image = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | orientation)[..., ::-1]
+        elif _COLOUR_FLAG == cv2.IMREAD_COLOR:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     except cv2.error as error:
         raise UserError(f"{path}: the image cannot be decoded: {error.err or error}") from None
     if image is None:
         raise UserError(f"{path}: not a readable image (damaged, or of a format that OpenCV does not read)")
-    if image.dtype != np.uint8:
-        image = to_8_bits(image, stretch=reading.stretch)
-    return image if is_rgb else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image if image.dtype == np.uint8 else to_8_bits(image, stretch=reading.stretch)
 
 
 def to_8_bits(image: np.ndarray, *, stretch: str = "auto") -> np.ndarray:
@@ -213,4 +215,4 @@ def to_8_bits(image: np.ndarray, *, stretch: str = "auto") -> np.ndarray:
         if own_high > own_low and (stretch == "always" or (stretch == "auto" and own_high < _LEAST_FULL_RANGE)):
             low, high = own_low, own_high
     scale = 255.0 / (high - low) if high > low else 0.0
-    return np.clip((values - low) * scale + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.clip((values - low) * scale + 0.5, 0, 255).astype(np.uint8))

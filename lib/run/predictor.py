@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.build import build_transform
+from fpt.dataloaders.build import build_reading, build_transform
 from fpt.dataloaders.collate import Batch
-from fpt.dataloaders.image_io import read_image
+from fpt.dataloaders.image_io import ImageReading, read_image
 from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
 from fpt.evaluation.results import to_coco_results
@@ -196,7 +196,7 @@ class Predictor:
         return self._predict(images, 0)
 
     def _predict(self, image: Any, image_id: int) -> Prediction:
-        pixels = to_pixels(image)
+        pixels = to_pixels(image, reading=build_reading(self.cfg))
         size_hw = (pixels.shape[0], pixels.shape[1])
         input_hw, _ = self._transform.draw(size_hw, None)
         tensor = torch.from_numpy(resize_image(pixels, input_hw)).permute(2, 0, 1)
@@ -216,14 +216,18 @@ class Predictor:
         )
 
 
-def to_pixels(image: Any) -> np.ndarray:
+def to_pixels(image: Any, *, reading: ImageReading | None = None) -> np.ndarray:
     """An image of any of the kinds that a Predictor takes as uint8 [H, W, 3] RGB, contiguous.
+
+    Args:
+        image: path, array, PIL image or tensor.
+        reading: how a file becomes 8-bit RGB; None = the defaults.
 
     Raises:
         UserError: the file cannot be read, or kind, type, shape or range are others.
     """
     if isinstance(image, (str, Path)):
-        return read_image(image)
+        return read_image(image, reading=reading)
     if isinstance(image, Image.Image):
         return np.ascontiguousarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
     if isinstance(image, Tensor):

@@ -66,3 +66,7 @@ def test_coco_classes():
     assert (COCO_CLASSES[0], COCO_CLASSES[12], COCO_CLASSES[-1]) == ("person", "parking meter", "toothbrush")
     assert "bench" in COCO_CLASSES
     assert all(name == name.strip() for name in COCO_CLASSES)
+
+
+def test_a_declared_name_wins_over_a_family_of_ours():
+    assert dataset_names("coco", {"coco": {}}) == (("coco",), ("coco",))

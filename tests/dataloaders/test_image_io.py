@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fpt.dataloaders.image_io import is_truncated, read_image
+from fpt.dataloaders.image_io import ImageReading, exif_orientation, is_truncated, read_image, read_size_hw
 from fpt.utils.errors import UserError
 
 TOP, BOTTOM = (200, 30, 60), (20, 180, 90)
@@ -149,3 +149,54 @@ def test_no_image(tmp_path: Path):
         read_image(tmp_path / "absent.jpg")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize(("exif", "size_hw"), [("auto", (48, 32)), ("apply", (48, 32)), ("ignore", (32, 48))])
+def test_orientation_follows_the_option(tmp_path: Path, exif: str, size_hw: tuple[int, int]):
+    path = _write(tmp_path / "turned.png", Image.fromarray(_image()), 6)
+    reading = ImageReading(exif=exif)
+    assert read_image(path, reading=reading).shape[:2] == size_hw
+    assert read_size_hw(path, reading) == size_hw
+    assert exif_orientation(path) == 6
+    upside_down = _write(tmp_path / "half.png", Image.fromarray(_image()), 3)
+    image = read_image(upside_down, (32, 48), reading=reading)
+    assert np.array_equal(image, _image() if exif == "ignore" else _image()[::-1, ::-1])
+    if exif == "apply":
+        with pytest.raises(UserError, match="height and width are exchanged"):
+            read_image(path, (32, 48), reading=reading)
+
+
+@pytest.mark.parametrize(("scale", "word"), [(2, "half"), (0.5, "twice"), (4, "0.25 times")])
+def test_an_image_of_another_scale_than_its_annotations(tmp_path: Path, scale: float, word: str):
+    path = _write(tmp_path / "a.png", Image.fromarray(_image()))
+    expected = (int(32 * scale), int(48 * scale))
+    with pytest.raises(UserError, match=f"the image is {word} the size that the annotation file says") as error:
+        read_image(path, expected)
+    assert "correct width and height" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_fewer_than_16_bits_are_stretched_by_their_own_range(tmp_path: Path, suffix: str, bits: int):
+    values = np.linspace(0, 2**bits - 1, 48 * 32).reshape(32, 48).astype(np.uint16)
+    path = tmp_path / f"deep{suffix}"
+    cv2.imwrite(str(path), values)
+    image = read_image(path)
+    assert (image.min(), image.max()) == (0, 255)
+    assert abs(int(image[16, 0, 0]) - 128) <= 1
+    dark = read_image(path, reading=ImageReading(stretch="never"))
+    assert dark.max() == round((2**bits - 1) / 257)
+    cv2.imwrite(str(path), values + 2**15)
+    assert read_image(path, reading=ImageReading(stretch="always")).min() == 0
+    assert read_image(path).min() == 128
+
+
+@pytest.mark.parametrize(
+    ("high", "expected"), [(1.0, 255), (0.5, 128), (255.0, 255), (200.0, 200), (9000.0, 255)], ids=str
+)
+def test_floating_point_pixels(tmp_path: Path, high: float, expected: int):
+    values = np.linspace(0, high, 48 * 32, dtype=np.float32).reshape(32, 48)
+    values[0, 0] = np.nan
+    path = tmp_path / "float.tiff"
+    cv2.imwrite(str(path), values)
+    assert read_image(path).max() == expected

@@ -58,3 +58,47 @@ def test_drawings_that_cannot_be_written_are_listed(
 def test_drawings_need_a_folder() -> None:
     with pytest.raises(UserError, match="draws is True, but there is no output_dir"):
         EvaluationOptions(draws=True)
+
+
+def test_only_shared_classes_count(trained, tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = load_cfg(trained.cfg, ["TEST.SCORE_THRESH", "0.0"])
+    whole = evaluate_checkpoint(cfg, trained.checkpoint).metrics["tiny_val"]["bbox"]
+
+    def rename(content: dict) -> None:
+        """Green under another id first, red gone, a class that the model does not know."""
+        content["categories"] = [{"id": 5, "name": "green"}, {"id": 9, "name": "blue"}]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 9 if annotation["category_id"] == 1 else 5
+
+    tiny.change(rename)
+    cfg = load_cfg(tiny.cfg, ["TEST.SCORE_THRESH", "0.0"])
+    caplog.clear()
+    part = evaluate_checkpoint(cfg, trained.checkpoint, EvaluationOptions(output_dir=tmp_path / "out"))
+    metrics = part.metrics["tiny_val"]["bbox"]
+    assert metrics["per_class"] == {"green": whole["per_class"]["green"]}
+    assert metrics["AP"] == whole["per_class"]["green"]
+    assert "1 classes are shared with" in caplog.text
+    assert "only the model has [red]; only the data set has [blue]" in caplog.text
+    assert {item["category_id"] for item in json.loads((tmp_path / "out" / "bbox.json").read_text())} == {5}
+
+
+def test_no_shared_class_is_refused(trained, tiny) -> None:
+    tiny.change(lambda content: [item.update(name=f"x{item['id']}") for item in content["categories"]])
+    with pytest.raises(UserError, match=r"trained on the 2 classes \[red, green\].* \[x1, x2\]: none is shared"):
+        evaluate_checkpoint(load_cfg(tiny.cfg), trained.checkpoint)
+
+
+def test_another_order_of_the_same_classes(trained, tiny, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = load_cfg(trained.cfg, ["TEST.SCORE_THRESH", "0.0"])
+    whole = evaluate_checkpoint(cfg, trained.checkpoint).metrics["tiny_val"]
+
+    def swap(content: dict) -> None:
+        for entry in content["categories"]:
+            entry["id"] = 3 - entry["id"]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 3 - annotation["category_id"]
+
+    tiny.change(swap)
+    found = evaluate_checkpoint(load_cfg(tiny.cfg, ["TEST.SCORE_THRESH", "0.0"]), trained.checkpoint)
+    assert found.metrics["tiny_val"]["bbox"]["per_class"] == whole["bbox"]["per_class"]
+    assert "in another order" in caplog.text
