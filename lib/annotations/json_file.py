@@ -22,8 +22,20 @@ def load_json(path: Path) -> dict[str, Any]:
     data = _read(path)
     if meaning := describe_bytes(data[:_START]):
         raise UserError(f"{path} is {meaning}")
+    content = _parse(path, data)
+    if meaning := describe_content(content):
+        raise UserError(f"{path} is {meaning}")
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: the json's top is a {type(content).__name__}; COCO's format has an object with the keys "
+            "images, annotations and categories"
+        )
+    return content
+
+
+def _parse(path: Path, data: bytes) -> Any:
     try:
-        content = json.loads(data)
+        return json.loads(data)
     except json.JSONDecodeError as error:
         hint = ""
         if data.rstrip()[-1:] not in (b"}", b"]"):
@@ -40,14 +52,6 @@ def load_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: broken json: it holds a number of thousands of digits") from None
     except MemoryError:
         raise UserError(f"{path}: there is not enough memory to read its {len(data)} bytes") from None
-    if meaning := describe_content(content):
-        raise UserError(f"{path} is {meaning}")
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{path}: the json's top is a {type(content).__name__}; COCO's format has an object with the keys "
-            "images, annotations and categories"
-        )
-    return content
 
 
 def _read(path: Path) -> bytes:
