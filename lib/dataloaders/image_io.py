@@ -190,7 +190,7 @@ def _decode(path: Path, data: bytes, reading: ImageReading, *, ignore_orientatio
             deep = cv2.imdecode(pixels, cv2.IMREAD_ANYDEPTH | orientation)
             image = None if deep is None or deep.dtype == np.uint8 else deep[..., None].repeat(3, axis=2)
         elif image.dtype != np.uint8:  # some formats ignore the flag of RGB then
-            image = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | orientation)[..., ::-1]
+            image = np.asarray(cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | orientation))[..., ::-1]
         elif _COLOUR_FLAG == cv2.IMREAD_COLOR:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     except cv2.error as error:
