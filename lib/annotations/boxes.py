@@ -20,6 +20,8 @@ BOX_FORMATS = ("xywh", "xyxy", "xywh_relative", "xyxy_relative", "cxcywh", "cxcy
 """What the four numbers of a box may be: left, top, width, height (COCO's); left, top, right, bottom; or the centre
 with width and height; in pixels, or relative to the image's width and height."""
 
+_HUGE = 1e15
+"""Larger numbers, which no image has, are taken as this one: sums and products of them stay finite."""
 _FEW, _MANY = 3, 20
 """Of so many boxes that are all possible as corners half, or one, that would reach out of its image is no accident."""
 
@@ -30,9 +32,15 @@ def read_boxes(entries: Sequence[Entry], report: DatasetReport) -> np.ndarray:
     Boxes that are no four numbers are reported as fatal.
     """
     raw = [entry.get("bbox") for entry in entries]
+    if not raw:
+        return np.zeros((0, 4))
     boxes = number_table(raw, 4)
-    if boxes is not None or not raw:
-        return np.zeros((0, 4)) if boxes is None else boxes
+    if boxes is None:
+        boxes = _read_one_by_one(raw, entries, report)
+    return np.where(np.isinf(boxes), boxes, boxes.clip(-_HUGE, _HUGE))
+
+
+def _read_one_by_one(raw: Sequence[Any], entries: Sequence[Entry], report: DatasetReport) -> np.ndarray:
     boxes = np.full((len(raw), 4), np.nan)
     for i, value in enumerate(raw):
         if value is None or (isinstance(value, list) and not value):

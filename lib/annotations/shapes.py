@@ -19,6 +19,7 @@ FAULT_WORDS = ("polygons", "run lengths", "masks that")
 """Words in the kinds of findings about masks that cannot be used."""
 
 _MANY_MASKLESS = 0.5
+_MAX_SINGLE = float(np.finfo(np.float32).max)
 
 
 def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -202,7 +203,7 @@ def _keypoint_numbers(keypoints: Any) -> list[float] | None:
     if all(isinstance(point, list) and len(point) == 3 for point in keypoints):
         keypoints = [number for point in keypoints for number in point]
     numbers = [plain_number(value) for value in keypoints]
-    if len(numbers) % 3 or any(number is None or not abs(number) <= np.finfo(np.float32).max for number in numbers):
+    if len(numbers) % 3 or any(number is None or not abs(number) <= _MAX_SINGLE for number in numbers):
         return None
     return [float(number) for number in numbers]  # type: ignore[arg-type]
 

@@ -27,7 +27,7 @@ class ChosenClasses:
 
 
 def choose_classes(
-    categories: Categories, labels: np.ndarray, names: Sequence[str], *, source: Path | str
+    categories: Categories, labels: np.ndarray, names: Sequence[str], *, source: Path | str, needs_all: bool = True
 ) -> ChosenClasses:
     """The classes of these names, in this order; all where no name is given.
 
@@ -36,12 +36,15 @@ def choose_classes(
         labels: int32 [N], the objects' labels in it.
         names: class names, each once.
         source: the annotation file, for messages.
+        needs_all: False leaves out names that the file has no class of, unless that are all.
 
     Raises:
         UserError: the file has no class of a name; the nearest one and all others are given.
     """
     if not names:
         return ChosenClasses(categories, None)
+    if not needs_all:
+        names = [name for name in names if name in categories.names] or names
     positions = [_position(name, categories.names, source) for name in names]
     label_of = np.zeros(len(categories.names) + 1, dtype=np.int32)
     label_of[[position + 1 for position in positions]] = np.arange(1, len(positions) + 1)
@@ -59,7 +62,7 @@ def _position(name: str, known: Sequence[str], source: Path | str) -> int:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    raise UserError(f"CLASSES names {name!r}, but {source} has no such class{hint} It has: {shown}")
+    raise UserError(f"CLASSES names {name!r}, but {source} has no such class{hint or '.'} It has: {shown}")
 
 
 def shared_labels(model_classes: Sequence[str], own_classes: Sequence[str]) -> np.ndarray:

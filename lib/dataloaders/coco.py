@@ -132,7 +132,9 @@ class CocoDataset(ImageDataset):
         self._store = open_annotations(self.ann_file, read, size_of=self._size_reader(finder), box_format=box_format)
         packed = self._store.packed
         self._length = len(packed) if limit is None else min(limit, len(packed))
-        choice = choose_classes(self._store.categories, packed.labels, classes, source=self.ann_file)
+        choice = choose_classes(
+            self._store.categories, packed.labels, classes, source=self.ann_file, needs_all=with_targets
+        )
         self._categories, self._labels = choice.categories, choice.labels
         """Classes of this data set, and labels int [N] of the objects where they are others than the file's."""
         self.has_masks = bool(packed.has_mask()[self.labels > 0].any())

@@ -124,6 +124,8 @@ def test_some_classes_in_an_order_of_ones_own(coco_folder):
     assert [(item["image_id"], item["category_id"]) for item in figs.ground_truth().annotations] == [(10, 7)]
     with pytest.raises(UserError, match=r"CLASSES names 'dates', but .* did you mean 'date'. It has: date, fig"):
         coco_folder.open(classes=("dates",))
+    evaluated = coco_folder.open(classes=("kiwi", "date"), with_targets=False)
+    assert (evaluated.class_names, evaluated.category_ids) == (("date",), (3,))
 
 
 def test_names_of_images_from_elsewhere(coco_folder):
