@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
+import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -13,10 +17,14 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from fpt.dataloaders.coco import ImageDataset, LoadFailure
+from fpt.dataloaders.coco import ImageDataset, LoadFailure, Sample
 from fpt.dataloaders.collate import Batch, collate
-from fpt.dataloaders.watchdog import answer_with_stacks, watch_workers
-from fpt.utils.errors import UserError
+from fpt.dataloaders.packed_batch import PackedBatch, free_shared_memory, pack
+from fpt.dataloaders.watchdog import SECONDS_BETWEEN_LOOKS, answer_with_stacks, watch_workers
+from fpt.utils.errors import LoaderError, UserError
+from fpt.utils.limits import open_files_limit, raise_open_files_limit
+
+_LOGGER = logging.getLogger("fpt")
 
 
 class ImageLoader(DataLoader[Any]):
@@ -50,7 +58,7 @@ class ImageLoader(DataLoader[Any]):
             dataset,
             batch_sampler=batch_sampler,
             num_workers=num_workers,
-            collate_fn=collate,
+            collate_fn=functools.partial(_collate_in_worker, num_workers=num_workers) if num_workers else collate,
             pin_memory=pin_memory,
             worker_init_fn=start_worker,
             persistent_workers=num_workers > 0,
@@ -61,14 +69,23 @@ class ImageLoader(DataLoader[Any]):
         self._workers: list[BaseProcess] = []
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        batches = self._start()
+        with _explained_limits(self.num_workers):
+            batches = self._start()
+        has_said = False
         while True:
-            with watch_workers(self._workers, self._seconds):
+            with watch_workers(self._workers, self._seconds), _explained_limits(self.num_workers):
                 batch = next(batches, None)
             if batch is None:
                 return
+            if isinstance(batch, WorkerFailure):
+                raise LoaderError(str(batch))
             if isinstance(batch, LoadFailure):
                 raise UserError(str(batch))
+            if isinstance(batch, PackedBatch):
+                if not batch.is_shared and not has_said:
+                    has_said = True
+                    _warn_of_pipes()
+                batch = batch.unpack()
             yield batch
 
     def _start(self) -> Iterator[Any]:
@@ -77,12 +94,66 @@ class ImageLoader(DataLoader[Any]):
         torch would raise when a worker dies, wherever the main process is: amid an update or a checkpoint. It is enough
         to notice it at the next batch.
         """
+        if self.num_workers:
+            raise_open_files_limit()
         others, handler = active_children(), signal.getsignal(signal.SIGCHLD)
         batches = super().__iter__()
         self._workers += [process for process in active_children() if process not in others]
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, handler)
+        wait = getattr(batches, "_try_get_data", None)
+        if wait is not None and self._workers:  # torch looks for dead workers each 5 seconds only
+            batches._try_get_data = functools.partial(wait, SECONDS_BETWEEN_LOOKS)  # type: ignore[attr-defined]
         return batches
+
+
+class WorkerFailure(LoadFailure):
+    """Why a worker could not go on, of a system's limit; travels as LoadFailure does."""
+
+
+def _collate_in_worker(samples: Sequence[Sample | LoadFailure], *, num_workers: int) -> PackedBatch | LoadFailure:
+    """The batch in one buffer; or what the system has refused the worker, as a message."""
+    try:
+        batch = collate(samples)
+        return batch if isinstance(batch, LoadFailure) else pack(batch, num_workers=num_workers)
+    except (OSError, MemoryError) as error:
+        return WorkerFailure(f"a loader worker cannot go on: {explain_limit(error, num_workers)}")
+
+
+def explain_limit(error: BaseException, num_workers: int) -> str:
+    """What the system has refused, and the way out."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and (error.errno in (errno.EMFILE, errno.ENFILE) or "open files" in text):
+        return (
+            f"too many open files ({num_workers} workers; the limit, ulimit -n, is {open_files_limit()}): raise it "
+            f"(ulimit -n 4096), or use fewer workers (--nw) [{text}]"
+        )
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return f"memory has run out: use fewer workers (--nw) or smaller images [{text}]"
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return f"no more processes may be started (ulimit -u): use fewer workers (--nw) [{text}]"
+    return text
+
+
+@contextlib.contextmanager
+def _explained_limits(num_workers: int) -> Iterator[None]:
+    """LoaderError for what the system refuses this process, where there are workers."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if not num_workers:
+            raise
+        raise LoaderError(f"the loader cannot go on: {explain_limit(error, num_workers)}") from error
+
+
+def _warn_of_pipes() -> None:
+    free = free_shared_memory()
+    size = "" if free is None else f" ({free / 2**20:.0f} MiB free)"
+    _LOGGER.warning(
+        "shared memory, /dev/shm, is too small for the batches of the workers%s: they go through pipes, which is "
+        "slower; in docker give --shm-size 8g, or load in the main process (--nw 0)",
+        size,
+    )
 
 
 def start_worker(worker_id: int) -> None:

@@ -19,11 +19,12 @@ logger = logging.getLogger(__name__)
 
 _STDERR = 2
 _SECONDS_TO_ANSWER = 0.5
-_SECONDS_TO_LEAVE = 10.0
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_TO_LEAVE = 2.0
+SECONDS_BETWEEN_LOOKS = 0.5
 _CAUSES = {
     "SIGKILL": "most likely memory ran out: use fewer workers (DATA_LOADER.NUM_THREADS, --nw) or smaller images",
-    "SIGBUS": "most likely shared memory (/dev/shm) ran out, or a file was cut while it was read",
+    "SIGBUS": "most likely shared memory (/dev/shm) ran out (docker: --shm-size 8g; or --nw 0), or a file was cut "
+    "while it was read",
     "SIGSEGV": "a decoder crashed; fpt-check-data --read_images crashes at the same image",
 }
 
@@ -81,7 +82,7 @@ class _Alarm(threading.Thread):
     def run(self) -> None:
         end = time.monotonic() + self.timeout
         while (remaining := end - time.monotonic()) > 0 and not self._has_death():
-            if self.is_left.wait(min(remaining, _SECONDS_BETWEEN_LOOKS)):
+            if self.is_left.wait(min(remaining, SECONDS_BETWEEN_LOOKS)):
                 return
         if remaining > 0 and self.is_left.wait(_SECONDS_TO_LEAVE):
             return
