@@ -56,7 +56,7 @@ def test_values_take_the_type_of_the_option(key: str, text: object, value: objec
         ("SOLVER.MAX_ITER", "1.5", "SOLVER.MAX_ITER is 1.5, but a whole number is due"),
         ("SOLVER.BASE_LR", "fast", "SOLVER.BASE_LR is 'fast', but a number is due"),
         ("SOLVER.BASE_LR", "1e999", "but a finite number is due"),
-        ("MODEL.MASK_ON", "1", "MODEL.MASK_ON is 1, but True or False is due"),
+        ("MODEL.MASK_ON", "2", "MODEL.MASK_ON is 2, but True or False is due"),
         ("SOLVER.STEPS", "100", "SOLVER.STEPS is '100', but a sequence is due: write it as"),
         ("SOLVER.STEPS", "(1, 'x')", "one element is 'x', but a whole number is due"),
         ("TRAIN.DATASETS", "(a, b)", "TRAIN.DATASETS is '(a, b)', but a sequence is due"),
@@ -101,8 +101,8 @@ def test_file_then_pairs_and_all_errors_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_cfg(path, ["VISS", "True"])
     message = str(caught.value)
-    assert f"SOLVER.BASE_RL is unknown; the nearest known key is SOLVER.BASE_LR (in {path})" in message
-    assert f"TRAIN.MAX_SIZE is 'x', but a whole number is due (in {path})" in message
+    assert f"SOLVER.BASE_RL is unknown; the nearest known key is SOLVER.BASE_LR (in {path}, line 1)" in message
+    assert f"TRAIN.MAX_SIZE is 'x', but a whole number is due (in {path}, line 2)" in message
     assert "VISS is unknown; the nearest known key is VIS (in --set)" in message
 
 
