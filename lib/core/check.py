@@ -14,7 +14,8 @@ from fpt.core.relations import RELATIONS
 from fpt.core.values import shown
 from fpt.utils.errors import UserError
 
-_LENGTHS = {"PIXEL_MEANS": 3, "PIXEL_STDS": 3, "MODEL.BBOX_REG_WEIGHTS": 4}
+LENGTHS = {"PIXEL_MEANS": 3, "PIXEL_STDS": 3, "MODEL.BBOX_REG_WEIGHTS": 4}
+"""Numbers of the sequences whose length is given."""
 
 
 def check_cfg(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None:
@@ -40,7 +41,7 @@ def _check_options(cfg: CfgNode, sources: Mapping[str, str]) -> Iterator[str]:
     for key, option in flatten_options(OPTIONS):
         if key == "DATASETS":
             continue
-        problem = _problem(values[key], option, _LENGTHS.get(key))
+        problem = _problem(values[key], option, LENGTHS.get(key))
         if problem:
             yield f"{key} is {shown(values[key])}, but {problem} (in {sources.get(key, 'the defaults')})"
 

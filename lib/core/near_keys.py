@@ -14,7 +14,7 @@ def near_keys(key: str, known: Iterable[str]) -> tuple[str, ...]:
     """The nearest known keys: one, two that are equally near, or none.
 
     Near are, in this order: a name that differs in a letter or two (small ones in one letter); the same name of
-    several words in another group; names in the same group that hold all words of this one.
+    several words in another group; names in the same group that hold all words of this one, and few others.
 
     Args:
         key: full dotted key, or the last part of one.
@@ -47,8 +47,9 @@ def _rank(group: str, last: str, name: str) -> int | None:
         return distance
     if distance == 0 and "_" in last:
         return _IN_ANOTHER_GROUP
-    if group and group == known_group and set(last.split("_")) < set(known_last.split("_")):
-        return _OF_MORE_WORDS
+    words, known_words = set(last.split("_")), set(known_last.split("_"))
+    if group and group == known_group and words < known_words:
+        return _OF_MORE_WORDS + len(known_words - words)
     return None
 
 

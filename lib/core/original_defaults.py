@@ -21,7 +21,7 @@ def log_original_defaults(given: Sequence[Assignment], cfg: CfgNode, set_keys: S
         cfg: the tree with all values.
         set_keys: full dotted keys that the file or ``--set`` gives.
     """
-    if not any(is_legacy(item.key) or "fpn_ResNet" in str(item.value) for item in given):
+    if not any(is_legacy(item.key) or (isinstance(item.value, str) and "fpn_ResNet" in item.value) for item in given):
         return
     known = {RENAMED.get(key, key) for key in set_keys}
     if not cfg.MODEL.MASK_ON:

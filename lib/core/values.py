@@ -15,7 +15,7 @@ _MAX_LITERAL = 20_000
 _MAX_SIGNS = 10_000
 _MAX_SHOWN = 120
 _MAX_BITS = 256
-_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -57,7 +57,7 @@ def parse_literal(value: Any) -> Any:
 def shown(value: Any) -> str:
     """The value as a message names it, on one line of moderate length."""
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
+        return f"a number of about {int((value.bit_length() - 1) * math.log10(2)) + 1} digits"
     try:
         text = repr(value)
     except ValueError:  # a huge number inside
@@ -92,10 +92,11 @@ def _to_str(value: Any) -> str:
 
 
 def _to_bool(value: Any) -> bool:
-    known = _TRUTH.get(str(value).lower()) if isinstance(value, (bool, int, str)) else None
-    if known is None:
-        raise UserError(f"is {shown(value)}, but True or False is due")
-    return known
+    if isinstance(value, str) and value.lower() in _TRUTH:
+        return _TRUTH[value.lower()]
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    raise UserError(f"is {shown(value)}, but True or False is due")
 
 
 def _to_int(value: Any) -> int:

@@ -20,7 +20,7 @@ MAX_BYTES = 256 * 1024
 """Largest file; the parser takes about a second for so much. Files of configurations have a few thousand bytes."""
 MAX_DEPTH = 20
 """Levels of groups and sequences inside one another, aliases followed."""
-MAX_NODES = 10_000
+MAX_NODES = 6_000
 """Keys and values, each alias counted as what it repeats."""
 
 MAX_KEY = 120
