@@ -96,8 +96,8 @@ def log_unreached_steps(cfg: CfgNode, written: Sequence[Assignment]) -> None:
     former = {item.key: parse_literal(item.value) for item in written}.get("SOLVER.MAX_ITER")
     advice = "set SOLVER.STEPS"
     if isinstance(former, (int, float)) and former > max(late):
-        steps = tuple(dict.fromkeys(round(step * solver.MAX_ITER / former) for step in solver.STEPS))
-        advice = f'in the proportions of MAX_ITER {former:g}: --set SOLVER.STEPS "{steps}"'
+        steps = [min(round(step * solver.MAX_ITER / former), solver.MAX_ITER - 1) for step in solver.STEPS]
+        advice = f'in the proportions of MAX_ITER {former:g}: --set SOLVER.STEPS "{tuple(dict.fromkeys(steps))}"'
     _LOGGER.warning(
         "SOLVER.MAX_ITER is %d, so that the rate never changes at %s of SOLVER.STEPS; %s",
         solver.MAX_ITER,
