@@ -11,7 +11,8 @@ class Program:
 
     Attributes:
         name: of the program.
-        signs: keys that only its files hold; one with a dot at the end stands for a whole group.
+        signs: keys that its files hold and ours do not; one with a dot at the end stands for a whole group.
+        decisive: of these, a file holds one at least: others have copied the rest.
         equals: its key -> what says the same here.
         remark: what else someone who comes from there should know.
     """
@@ -19,6 +20,7 @@ class Program:
     name: str
     signs: tuple[str, ...]
     equals: dict[str, str]
+    decisive: tuple[str, ...] = ()
     remark: str = ""
 
 
@@ -92,6 +94,16 @@ _DETECTRON2 = Program(
         "INPUT.FORMAT": "PIXEL_FORMAT",
         "SEED": "RNG_SEED",
     },
+    decisive=(
+        "_BASE_",
+        "VERSION",
+        "MODEL.META_ARCHITECTURE",
+        "MODEL.WEIGHTS",
+        "MODEL.RESNETS.",
+        "MODEL.ANCHOR_GENERATOR.",
+        "MODEL.ROI_HEADS.",
+        "DATASETS.TRAIN",
+    ),
 )
 
 _MASKRCNN_BENCHMARK = Program(
@@ -143,6 +155,7 @@ _MASKRCNN_BENCHMARK = Program(
         "INPUT.PIXEL_MEAN": "PIXEL_MEANS",
         "INPUT.PIXEL_STD": "PIXEL_STDS",
     },
+    decisive=("MODEL.META_ARCHITECTURE", "MODEL.WEIGHT", "MODEL.BACKBONE.CONV_BODY", "MODEL.RPN.", "MODEL.ROI_HEADS."),
 )
 
 _MMDETECTION = Program(
@@ -179,7 +192,6 @@ _MMDETECTION = Program(
         "val_evaluator.",
         "load_from",
         "resume_from",
-        "workflow",
     ),
     equals={
         "model.type": "MODEL.CONV_BODY and MODEL.MASK_ON",
@@ -218,7 +230,6 @@ _ULTRALYTICS = Program(
         "img_size",
         "lr0",
         "lrf",
-        "task",
         "close_mosaic",
         "mosaic",
         "mixup",
@@ -236,7 +247,6 @@ _ULTRALYTICS = Program(
         "cos_lr",
         "depth_multiple",
         "width_multiple",
-        "mode",
         "nbs",
         "dfl",
     ),
@@ -276,6 +286,7 @@ _YOLO_DATA = Program(
         "val": "DATASETS.<name>_val.IMAGE_DIR",
         "nc": _NUM_CLASSES,
     },
+    decisive=("names", "names.", "nc"),
     remark="labels are read from COCO-format json files: DATASETS.<name>_train.ANN_FILE",
 )
 
