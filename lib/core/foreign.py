@@ -57,11 +57,11 @@ def _is_own(key: str, known: Collection[str]) -> bool:
 
 
 def _signs(program: Program, given: Sequence[Assignment]) -> set[str]:
-    """The program's words that the file holds."""
+    """The program's words that the file holds; none where it lacks a decisive one."""
     keys = {item.key for item in given}
-    return {
-        sign for sign in program.signs if sign in keys or (sign[-1] == "." and any(k.startswith(sign) for k in keys))
-    }
+    groups = {key[: index + 1] for key in keys for index, letter in enumerate(key) if letter == "."}
+    signs = {sign for sign in program.signs if sign in keys or sign in groups}
+    return signs if not program.decisive or signs & set(program.decisive) else set()
 
 
 def _describe(program: Program, given: Sequence[Assignment], path: Path) -> str:

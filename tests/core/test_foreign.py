@@ -97,6 +97,19 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+def test_a_fork_that_shares_words_is_not_taken_for_the_program(tmp_path: Path) -> None:
+    text = """
+        MODEL: {NAME: baseline, LAST_STRIDE: 1}
+        INPUT: {SIZE_TRAIN: [256, 128], PROB: 0.5}
+        DATALOADER: {SAMPLER: triplet, NUM_INSTANCE: 4}
+        SOLVER: {IMS_PER_BATCH: 64, MAX_EPOCHS: 120}
+    """
+    message = refused(tmp_path, text)
+    assert "is a file of" not in message
+    assert "INPUT.*: 2 keys of a group that is unknown here" in message
+    assert "SOLVER.IMS_PER_BATCH is unknown; it is a key of Detectron2, here NUM_GPUS x TRAIN.IMS_PER_BATCH" in message
+
+
 def test_our_file_with_words_of_others_is_ours(tmp_path: Path) -> None:
     text = (
         "MODEL: {MASK_ON: True, WEIGHTS: a.pkl}\nTRAIN: {MAX_SIZE: 800}\nTEST: {MAX_SIZE: 800}\nINPUT: {FORMAT: BGR}\n"
@@ -153,6 +166,11 @@ def _refused_pair(key: str) -> str:
     with pytest.raises(UserError) as caught:
         load_cfg(None, [key, "1"])
     return str(caught.value)
+
+
+def test_decisive_words_are_signs() -> None:
+    for program in PROGRAMS:
+        assert set(program.decisive) <= set(program.signs), program.name
 
 
 def test_equals_name_options_that_there_are() -> None:
