@@ -59,7 +59,7 @@ def load_cfg(cfg_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
     sources = merge(cfg, [*written, *pairs], options)
     if path is not None:
         cfg.cfg_dir = path.resolve().parent
-        log_original_defaults(written, cfg, list(sources))
+        log_original_defaults(written, cfg, sources)
     check_cfg(cfg, sources)
     log_unreached_steps(cfg, written)
     return cfg.freeze()

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fpt.core.assignments import Assignment
 from fpt.core.config_node import CfgNode
 from fpt.core.legacy import is_legacy
-from fpt.core.legacy_keys import ORIGINAL_DEFAULTS, RENAMED
+from fpt.core.legacy_keys import ORIGINAL_DEFAULTS
 
 _LOGGER = logging.getLogger("fpt")
 
 
-def log_original_defaults(given: Sequence[Assignment], cfg: CfgNode, set_keys: Sequence[str]) -> None:
+def log_original_defaults(given: Sequence[Assignment], cfg: CfgNode, set_keys: Iterable[str]) -> None:
     """Log once which keys a file of Detectron or Detectron.pytorch leaves to their defaults that differ here.
 
     Args:
         given: the values of the file; it is an older one if it holds a key that only those have.
         cfg: the tree with all values.
-        set_keys: full dotted keys that the file or ``--set`` gives.
+        set_keys: full dotted keys that the file or ``--set`` gives, translated.
     """
     if not any(is_legacy(item.key) or (isinstance(item.value, str) and "fpn_ResNet" in item.value) for item in given):
         return
-    known = {RENAMED.get(key, key) for key in set_keys}
+    known = set(set_keys)
     if not cfg.MODEL.MASK_ON:
         known |= {key for key in ORIGINAL_DEFAULTS if key.startswith("MRCNN.")}
     values = dict(cfg.leaves())
