@@ -10,6 +10,7 @@ from fpt.cli.common import add_set_option, add_version_option, run_command
 from fpt.core.config import load_cfg
 from fpt.dataloaders.catalog import dataset_names
 from fpt.run.check_data import DataChecker
+from fpt.run.names import check_names
 from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
 
