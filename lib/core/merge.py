@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger("fpt")
 
 PATH_KEYS = ("IMAGE_DIR", "ANN_FILE")
 """Keys that a data set's declaration in DATASETS must have; each is a path."""
-ENTRY_KEYS = (*PATH_KEYS, "FORMAT", "CLASSES")
+ENTRY_KEYS = (*PATH_KEYS, "FORMAT", "CLASSES", "BOX_FORMAT")
 """Keys that it may have."""
 _TEXT, _TEXTS = Option("", ""), Option((), "", element=str)
 _DECLARATION = "{IMAGE_DIR: ..., ANN_FILE: ...}"
