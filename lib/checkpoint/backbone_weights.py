@@ -7,6 +7,7 @@ the means, and to a stride in the 1x1 convolution; torchvision's to RGB images d
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from fpt.checkpoint.safe_load import safe_torch_load
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
+_TORCHVISION_NAME = re.compile(r"\w+-[0-9a-f]{8}\.pth$")  # resnet50-0676ba61.pth
 _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."
 _MAX_SHOWN = 4
@@ -61,6 +63,22 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadReport:
     backbone.load_state_dict({name: weights[name] for name in loaded}, strict=False)
     _LOGGER.info("backbone: %d tensors loaded from %s; %s", len(loaded), path, _describe_ignored(ignored))
     return LoadReport(loaded=tuple(loaded), ignored=tuple(ignored))
+
+
+def is_torchvision_style(path: str | Path) -> bool:
+    """Whether weights of a ResNet are torchvision's, rather than caffe's: by the name, else by what the file holds.
+
+    Args:
+        path: of the file; it may be missing.
+    """
+    name = Path(path).name.lower()
+    if "caffe" in name or "msra" in name:
+        return False
+    if "torchvision" in name or _TORCHVISION_NAME.match(name):
+        return True
+    if not Path(path).is_file():
+        return False
+    return any(key.endswith("num_batches_tracked") for key in _state_dict(safe_torch_load(path), path))
 
 
 def _state_dict(content: object, path: str | Path) -> dict[str, Tensor]:

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fpt.cli.common import run_command
+from fpt.cli.common import add_set_option, add_version_option, run_command
 from fpt.core.config import load_cfg
 from fpt.dataloaders.catalog import dataset_names
 from fpt.run.check_data import DataChecker
+from fpt.run.names import check_names
 from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
 
@@ -27,15 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="yaml file, or the name of one of ours; its data sets are checked unless --dataset names others",
     )
     parser.add_argument("--dataset", metavar="NAME", help="data set, by a name as fpt-train takes it")
-    parser.add_argument(
-        "--set",
-        dest="set_cfgs",
-        metavar="KEY VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="options over the yaml file",
-    )
+    add_set_option(parser)
+    add_version_option(parser)
     parser.add_argument("--read_images", action="store_true", help="load every image and mask too")
     parser.add_argument(
         "--draw",
@@ -55,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     cfg = load_cfg(args.cfg_file, args.set_cfgs)
+    check_names(cfg)
     train, test = cfg.TRAIN.DATASETS, cfg.TEST.DATASETS
     if args.dataset is not None:
         train, test = dataset_names(args.dataset, cfg.DATASETS)

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from fpt import __version__
 from fpt.cli.signals import handling_signals, stop_at_once
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import dataset_names
 from fpt.engine.train_step import NonFiniteLossError
 from fpt.parallel.processes import process_group
+from fpt.run.names import check_names
 from fpt.utils.distributed import rank
 from fpt.utils.errors import LoaderError, StoppedAtOnce, UserError
 from fpt.utils.logging import setup_logging
@@ -35,6 +37,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         required=True,
         help="yaml file over the defaults, or the name of one of ours, such as e2e_fptnet_R-50_mask or paper/fpt_R-101",
     )
+    add_set_option(parser)
+    add_version_option(parser)
+    parser.add_argument("--no_cuda", action="store_true", help="compute on the CPU even where there is a GPU")
+    return parser
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """``--set``."""
     parser.add_argument(
         "--set",
         dest="set_cfgs",
@@ -42,10 +52,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
-        help="options over the yaml file: --set TRAIN.MAX_SIZE 800 SOLVER.BASE_LR 0.01; all of them: docs/config.md",
+        help="options over the yaml file: --set TRAIN.MAX_SIZE 800 or --set TRAIN.MAX_SIZE=800, any number; all "
+        "options: docs/config.md",
     )
-    parser.add_argument("--no_cuda", action="store_true", help="compute on the CPU even where there is a GPU")
-    return parser
+
+
+def add_version_option(parser: argparse.ArgumentParser) -> None:
+    """``--version``."""
+    parser.add_argument("--version", action="version", version=f"fpt {__version__}")
 
 
 def add_weights_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -130,9 +144,10 @@ def read_config(args: argparse.Namespace) -> CfgNode:
     """The writable configuration of a tool: yaml file, ``--set``, ``--dataset``, ``--no_cuda``.
 
     Raises:
-        UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set.
+        UserError: the file is missing (the nearest names are given), wrong, or names an unknown data set or part.
     """
     cfg = load_cfg(args.cfg_file, args.set_cfgs).clone()
+    check_names(cfg)
     if args.dataset is not None:
         cfg.TRAIN.DATASETS, cfg.TEST.DATASETS = dataset_names(args.dataset, cfg.DATASETS)
     if args.no_cuda:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fpt.cli.common import run_command
+from fpt.cli.common import add_version_option, run_command
 from fpt.synthetic.shapes import generate_shapes
 
 
@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=160, help="longer side of the images in pixels (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="what the images are drawn from (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace a set that was made with other parameters")
+    add_version_option(parser)
     return parser
 
 

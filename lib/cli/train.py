@@ -20,6 +20,7 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
+from fpt.core.config import set_keys
 from fpt.core.config_node import CfgNode
 from fpt.run.options import RunOptions
 from fpt.run.train import train
@@ -94,7 +95,7 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         start_step=args.start_step,
         batch_size=args.batch_size,
         iter_size=args.iter_size,
-        keep=frozenset([*args.set_cfgs[0::2], *(change.key for change in changes)]),
+        keep=set_keys(args.set_cfgs) | {change.key for change in changes},
         disp_interval=args.disp_interval,
         saves_checkpoints=not args.no_save,
         writers=tuple(args.writers or ()),

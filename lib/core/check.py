@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,9 +11,11 @@ from fpt.core.defaults import OPTIONS
 from fpt.core.merge import PATH_KEYS, flatten_options
 from fpt.core.option import Option
 from fpt.core.relations import RELATIONS
+from fpt.core.values import shown
 from fpt.utils.errors import UserError
 
-_LENGTHS = {"PIXEL_MEANS": 3, "PIXEL_STDS": 3, "MODEL.BBOX_REG_WEIGHTS": 4}
+LENGTHS = {"PIXEL_MEANS": 3, "PIXEL_STDS": 3, "MODEL.BBOX_REG_WEIGHTS": 4}
+"""Numbers of the sequences whose length is given."""
 
 
 def check_cfg(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None:
@@ -38,18 +41,22 @@ def _check_options(cfg: CfgNode, sources: Mapping[str, str]) -> Iterator[str]:
     for key, option in flatten_options(OPTIONS):
         if key == "DATASETS":
             continue
-        problem = _problem(values[key], option, _LENGTHS.get(key))
+        problem = _problem(values[key], option, LENGTHS.get(key))
         if problem:
-            yield f"{key} is {values[key]!r}, but {problem} (in {sources.get(key, 'the defaults')})"
+            yield f"{key} is {shown(values[key])}, but {problem} (in {sources.get(key, 'the defaults')})"
 
 
 def _problem(value: Any, option: Option, length: int | None) -> str | None:
+    if option.element is not None and value == option.default:
+        return None  # a word that stands for a sequence, or an empty one
     items = value if isinstance(value, tuple) else (value,)
     each = "each " if isinstance(value, tuple) else ""
     if length is not None and len(items) != length:
         return f"{length} numbers are due"
     if option.choices is not None and any(item not in option.choices for item in items):
         return f"{each}must be one of {', '.join(repr(choice) for choice in option.choices)}"
+    if option.pattern is not None and not re.fullmatch(option.pattern[0], value):
+        return f"must be {option.pattern[1]}"
     if option.low is not None and any(item < option.low for item in items):
         return f"{each}must be at least {option.low:g}"
     if option.high is not None and any(item > option.high for item in items):

@@ -6,12 +6,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpt.core.assignments import Assignment, parse_yaml, read_pairs, read_yaml
 from fpt.core.check import check_cfg
 from fpt.core.config_files import find_cfg_file
 from fpt.core.config_node import CfgNode
 from fpt.core.defaults import OPTIONS
-from fpt.core.merge import PATH_KEYS, flatten_options, merge, parse_yaml, read_pairs, read_yaml
+from fpt.core.foreign import refuse_foreign, refuse_python
+from fpt.core.merge import PATH_KEYS, expand_all, flatten_options, merge
 from fpt.core.option import Group, Option
+from fpt.core.original_defaults import log_original_defaults
+from fpt.core.relations import log_unreached_steps
+from fpt.core.yaml_text import read_text
 from fpt.utils.errors import UserError
 
 __all__ = [
@@ -21,6 +26,7 @@ __all__ = [
     "parse_cfg",
     "resolve_data_path",
     "resolve_weights_path",
+    "set_keys",
     "with_absolute_paths",
 ]
 
@@ -45,14 +51,35 @@ def load_cfg(cfg_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
         UserError: there is no such file or name, the file can't be read, a key is unknown, or a value isn't legal; all
             keys and values are named at once.
     """
-    cfg = get_cfg()
+    options = dict(flatten_options(OPTIONS))
     path = None if cfg_file is None else find_cfg_file(cfg_file)
-    assignments = [] if path is None else read_yaml(path)
-    sources = merge(cfg, [*assignments, *read_pairs(opts)], dict(flatten_options(OPTIONS)))
+    written = [] if path is None else _read_file(path, options)
+    cfg = get_cfg()
+    pairs = read_pairs(opts)
+    sources = merge(cfg, [*written, *pairs], options)
     if path is not None:
         cfg.cfg_dir = path.resolve().parent
+        log_original_defaults(written, cfg, sources)
     check_cfg(cfg, sources)
+    log_unreached_steps(cfg, written)
     return cfg.freeze()
+
+
+def set_keys(opts: Sequence[str]) -> frozenset[str]:
+    """Full dotted keys that ``--set`` gives.
+
+    Args:
+        opts: as `load_cfg` takes them.
+    """
+    return frozenset(item.key for item in expand_all(read_pairs(opts), dict(flatten_options(OPTIONS)), []))
+
+
+def _read_file(path: Path, options: dict[str, Option]) -> list[Assignment]:
+    if path.suffix == ".py":
+        refuse_python(path, read_text(path))
+    written = read_yaml(path)
+    refuse_foreign(written, path, options)
+    return written
 
 
 def parse_cfg(text: str, *, source: str) -> CfgNode:

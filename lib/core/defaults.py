@@ -12,11 +12,16 @@ from fpt.core.option import Group, Option
 GENERAL: Group = {
     # The computer.
     "DEVICE": Option(
-        "auto", "Where to compute; auto = cuda when there is one, else cpu.", choices=("auto", "cpu", "cuda")
+        "auto",
+        "Where to compute: auto = cuda when there is one, else cpu; cuda = every visible GPU; cuda:0, cuda:1 ... = one "
+        "of them; mps = Apple's GPU, in float32.",
+        pattern=("auto|cpu|mps|cuda(:[0-9]{1,2})?", "auto, cpu, cuda, cuda:0 (or another number) or mps"),
     ),
-    "NUM_GPUS": Option(1, "Devices that the schedule was written for: x TRAIN.IMS_PER_BATCH = original batch.", low=1),
+    "NUM_GPUS": Option(
+        1, "Devices that the schedule was written for: x TRAIN.IMS_PER_BATCH = original batch.", low=1, high=4096
+    ),
     "CHANNELS_LAST": Option(True, "Keep feature maps in channels_last memory format (faster on CPU and CUDA)."),
-    "RNG_SEED": Option(3, "Seed of Python, numpy, torch and the loader workers.", low=0),
+    "RNG_SEED": Option(3, "Seed of Python, numpy, torch and the loader workers.", low=0, high=2**32 - 1),
     # Files.
     "DATA_DIR": Option(
         "",
@@ -25,16 +30,32 @@ GENERAL: Group = {
     ),
     "DATASETS": Option(
         {},
-        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ..., FORMAT: ...}}; FORMAT may be left out: coco.",
+        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ..., FORMAT: ..., CLASSES: [...]}}; FORMAT may be left "
+        "out: coco; so may CLASSES, the names of the classes.",
     ),
     "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
     # Pixels, as the backbone was trained with them.
-    "PIXEL_FORMAT": Option("BGR", "Channel order that the backbone was trained with.", choices=("BGR", "RGB")),
+    "PIXEL_FORMAT": Option(
+        "auto",
+        "Channel order that the backbone was trained with; auto = RGB for torchvision's backbones and weights, BGR for "
+        "caffe's and without weights.",
+        choices=("auto", "BGR", "RGB"),
+    ),
     "PIXEL_MEANS": Option(
-        (102.9801, 115.9465, 122.7717), "Mean of each channel (0..255), in the order of PIXEL_FORMAT.", low=0, high=255
+        "auto",
+        "Mean of each channel (0..255), in the order of PIXEL_FORMAT; auto = as the weights expect: "
+        "(123.675, 116.28, 103.53) of torchvision, (102.9801, 115.9465, 122.7717) of caffe and without weights.",
+        low=0,
+        high=255,
+        element=float,
     ),
     "PIXEL_STDS": Option(
-        (1.0, 1.0, 1.0), "Standard deviation of each channel, in the order of PIXEL_FORMAT.", low=1e-3
+        "auto",
+        "Standard deviation of each channel, in the order of PIXEL_FORMAT; auto = as the weights expect: "
+        "(58.395, 57.12, 57.375) of torchvision, (1, 1, 1) of caffe and without weights.",
+        low=1e-3,
+        high=1000,
+        element=float,
     ),
     # A look at the data and at what is found.
     "DEBUG": Option(False, "Load only the first 32 images of each data set."),
@@ -55,9 +76,12 @@ DATA_LOADER: Group = {
         "range where no value needs more than 14 bits.",
         choices=("auto", "always", "never"),
     ),
-    "NUM_THREADS": Option(4, "Loader workers; 0 = load in the main process.", low=0),
+    "NUM_THREADS": Option(4, "Loader workers; 0 = load in the main process.", low=0, high=1024),
     "TIMEOUT": Option(
-        300, "Seconds without a batch after which a loader counts as hung and the program ends; 0 = never.", low=0
+        300,
+        "Seconds without a batch after which a loader counts as hung and the program ends; 0 = never.",
+        low=0,
+        high=604_800,
     ),
 }
 
@@ -70,18 +94,31 @@ FPT: Group = {
         choices=("self", "grounding", "rendering"),
     ),
     # Attention.
-    "KEY_DIM": Option(0, "Channels of q and k in ST and GT; 0 = half of FPN.DIM.", low=0),
-    "NUM_MIXTURES_SELF": Option(2, "Parts of the mixture of softmaxes in the self-transformer.", low=1),
-    "NUM_MIXTURES_GROUNDING": Option(4, "Parts of the mixture of softmaxes in the grounding transformer.", low=1),
+    "KEY_DIM": Option(
+        0,
+        "Channels of q and k in ST and GT; 0 = half of FPN.DIM, rounded up to a multiple of the mixtures.",
+        low=0,
+        high=16_384,
+    ),
+    "NUM_MIXTURES_SELF": Option(2, "Parts of the mixture of softmaxes in the self-transformer.", low=1, high=1024),
+    "NUM_MIXTURES_GROUNDING": Option(
+        4, "Parts of the mixture of softmaxes in the grounding transformer.", low=1, high=1024
+    ),
     "LOCAL_WINDOW": Option(
-        0, "Side (odd) of the window of the locality-constrained grounding transformer; 0 = whole coarse map.", low=0
+        0,
+        "Side (odd) of the window of the locality-constrained grounding transformer; 0 = whole coarse map.",
+        low=0,
+        high=1023,
     ),
     "MAX_KEYS": Option(
-        1024, "A key and value map with more positions is average-pooled to at most this many; 0 = exact.", low=0
+        1024,
+        "A key and value map with more positions is average-pooled to at most this many; 0 = exact.",
+        low=0,
+        high=10**8,
     ),
     # Outputs of the transformers.
     "NORM": Option("GN", "Normalisation of the outputs of the transformers.", choices=("GN", "BN", "SyncBN", "none")),
-    "DROPBLOCK_SIZE": Option(5, "Side in cells of the blocks that DropBlock zeroes while training.", low=1),
+    "DROPBLOCK_SIZE": Option(5, "Side in cells of the blocks that DropBlock zeroes while training.", low=1, high=1024),
     "DROPBLOCK_KEEP_PROB": Option(0.9, "Share of the output that DropBlock keeps; 1 = off.", low=0.1, high=1),
 }
 
@@ -98,10 +135,12 @@ MODEL: Group = {
         "Compile the backbone with torch.compile while training: slow first steps for each size, faster ones after.",
     ),
     "FPT": FPT,
-    "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0),
+    "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0, high=100_000),
     "MASK_ON": Option(False, "Add the mask head."),
     "CLS_AGNOSTIC_BBOX_REG": Option(False, "One box regression for all classes."),
-    "BBOX_REG_WEIGHTS": Option((10.0, 10.0, 5.0, 5.0), "Weights of dx, dy, dw, dh in the box head.", low=1e-6),
+    "BBOX_REG_WEIGHTS": Option(
+        (10.0, 10.0, 5.0, 5.0), "Weights of dx, dy, dw, dh in the box head.", low=1e-6, high=1e6
+    ),
 }
 
 RESNETS: Group = {
@@ -112,58 +151,69 @@ RESNETS: Group = {
     "STRIDE_1X1": Option(True, "Stride in the first 1x1 convolution (caffe); False = in the 3x3 (torchvision)."),
     "USE_GN": Option(False, "GroupNorm instead of frozen affine BatchNorm."),
     # fewer: on CPUs the gradient of 1x1 convolutions of stride 2 overwrites memory (uxlfoundation/oneDNN issue 6035)
-    "BASE_CHANNELS": Option(64, "Channels of the stem; the stages have 1, 2, 4 and 8 times as many.", low=16),
+    "BASE_CHANNELS": Option(
+        64, "Channels of the stem; the stages have 1, 2, 4 and 8 times as many.", low=16, high=1024
+    ),
 }
 
 FPN: Group = {
     # Pyramid.
-    "DIM": Option(256, "Channels of each level of the pyramid.", low=1),
+    "DIM": Option(256, "Channels of each level of the pyramid.", low=1, high=16_384),
     "USE_GN": Option(False, "GroupNorm in the pyramid's convolutions."),
     "ZERO_INIT_LATERAL": Option(False, "Start the lateral 1x1 convolutions at zero."),
     "COARSEST_STRIDE": Option(
         32,
         "Images are padded to a multiple of this many pixels, which is one of the backbone's coarsest stride.",
         low=1,
+        high=4096,
     ),
     # Region proposal network.
-    "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0),
-    "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0),
+    "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0, high=12),
+    "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0, high=12),
     "RPN_ANCHOR_START_SIZE": Option(
-        32, "Side in pixels of the anchors on the finest level; doubles from level to level.", low=1
+        32, "Side in pixels of the anchors on the finest level; doubles from level to level.", low=1, high=16_384
     ),
-    "RPN_ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3),
+    "RPN_ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3, high=1000),
     # Levels that regions of interest (RoIs) are pooled from.
-    "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from; level L has stride 2^L.", low=0),
-    "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=0),
-    "ROI_CANONICAL_SCALE": Option(224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1),
-    "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=0),
+    "ROI_MIN_LEVEL": Option(2, "Finest level that RoIs are pooled from; level L has stride 2^L.", low=0, high=12),
+    "ROI_MAX_LEVEL": Option(5, "Coarsest level that RoIs are pooled from.", low=0, high=12),
+    "ROI_CANONICAL_SCALE": Option(
+        224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1, high=65_536
+    ),
+    "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=0, high=12),
 }
 
 FAST_RCNN: Group = {
     "ROI_BOX_HEAD": Option("fast_rcnn_heads.roi_2mlp_head", "Name of the box head."),
-    "ROI_XFORM_RESOLUTION": Option(7, "Side in cells of the RoI features.", low=1),
-    "ROI_XFORM_SAMPLING_RATIO": Option(2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0),
-    "NUM_STACKED_CONVS": Option(4, "Convolutions in the Xconv heads.", low=1),
-    "CONV_HEAD_DIM": Option(256, "Channels of the convolutions.", low=1),
-    "MLP_HEAD_DIM": Option(1024, "Channels of the fully connected layers.", low=1),
+    "ROI_XFORM_RESOLUTION": Option(7, "Side in cells of the RoI features.", low=1, high=256),
+    "ROI_XFORM_SAMPLING_RATIO": Option(
+        2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0, high=64
+    ),
+    "NUM_STACKED_CONVS": Option(4, "Convolutions in the Xconv heads.", low=1, high=64),
+    "CONV_HEAD_DIM": Option(256, "Channels of the convolutions.", low=1, high=16_384),
+    "MLP_HEAD_DIM": Option(1024, "Channels of the fully connected layers.", low=1, high=65_536),
 }
 
 MRCNN: Group = {
     "ROI_MASK_HEAD": Option("mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs", "Name of the mask head."),
-    "ROI_XFORM_RESOLUTION": Option(14, "Side in cells of the RoI features.", low=1),
-    "ROI_XFORM_SAMPLING_RATIO": Option(2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0),
-    "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice ROI_XFORM_RESOLUTION.", low=2),
-    "DIM_REDUCED": Option(256, "Channels of the convolutions.", low=1),
-    "DILATION": Option(1, "Dilation of the 3x3 convolutions.", low=1),
+    "ROI_XFORM_RESOLUTION": Option(14, "Side in cells of the RoI features.", low=1, high=256),
+    "ROI_XFORM_SAMPLING_RATIO": Option(
+        2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0, high=64
+    ),
+    "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice ROI_XFORM_RESOLUTION.", low=2, high=512),
+    "DIM_REDUCED": Option(256, "Channels of the convolutions.", low=1, high=16_384),
+    "DILATION": Option(1, "Dilation of the 3x3 convolutions.", low=1, high=64),
     "CONV_INIT": Option("GaussianFill", "How the convolutions start.", choices=("GaussianFill", "MSRAFill")),
     "CLS_SPECIFIC_MASK": Option(True, "One mask for each class; False = one for all."),
-    "WEIGHT_LOSS_MASK": Option(1.0, "Weight of the mask loss.", low=0),
+    "WEIGHT_LOSS_MASK": Option(1.0, "Weight of the mask loss.", low=0, high=1e6),
     "THRESH_BINARIZE": Option(0.5, "Probability from which a pixel belongs to the object.", low=0, high=1),
 }
 
 GROUP_NORM: Group = {
-    "NUM_GROUPS": Option(32, "Groups; where the channels do not divide, the largest divisor below it.", low=1),
-    "EPSILON": Option(1e-5, "Added to the variance.", low=0),
+    "NUM_GROUPS": Option(
+        32, "Groups; where the channels do not divide, the largest divisor below it.", low=1, high=16_384
+    ),
+    "EPSILON": Option(1e-5, "Added to the variance.", low=0, high=1),
 }
 
 # --- Training and evaluation ------------------------------------------------------------------------------------------
@@ -171,14 +221,15 @@ GROUP_NORM: Group = {
 TRAIN: Group = {
     # Images.
     "DATASETS": Option((), "Names of the data sets to train on.", element=str),
-    "IMS_PER_BATCH": Option(2, "Images per device in one batch; x NUM_GPUS = original batch.", low=1),
+    "IMS_PER_BATCH": Option(2, "Images per device in one batch; x NUM_GPUS = original batch.", low=1, high=4096),
     "SCALES": Option(
         (600,),
         "Lengths in pixels of the shorter side; one is drawn for each image.",
         low=1,
+        high=16_384,
         is_scalar_accepted=True,
     ),
-    "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
+    "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1, high=16_384),
     "USE_FLIPPED": Option(True, "Mirror each image with probability 0.5."),
     "ASPECT_GROUPING": Option(True, "Put only upright or only wide images into one batch."),
     "MAX_BAD_SAMPLES": Option(
@@ -189,24 +240,31 @@ TRAIN: Group = {
         high=1,
     ),
     # Ground truth.
-    "GT_MIN_AREA": Option(-1.0, "Objects with a smaller area in original pixels are left out; -1 = keep all."),
+    "GT_MIN_AREA": Option(
+        -1.0, "Objects with a smaller area in original pixels are left out; -1 = keep all.", low=-1, high=1e9
+    ),
     "CROWD_FILTER_THRESH": Option(
         0.7, "Proposals covered by a crowd region more than this are no negatives.", low=0, high=1
     ),
     # Region proposal network: anchors that it learns from, and proposals that it gives.
     "RPN_POSITIVE_OVERLAP": Option(0.7, "IoU from which an anchor is positive.", low=0, high=1),
     "RPN_NEGATIVE_OVERLAP": Option(0.3, "IoU below which an anchor is negative.", low=0, high=1),
-    "RPN_BATCH_SIZE_PER_IM": Option(256, "Anchors sampled per image for the RPN loss.", low=1),
+    "RPN_BATCH_SIZE_PER_IM": Option(256, "Anchors sampled per image for the RPN loss.", low=1, high=100_000),
     "RPN_FG_FRACTION": Option(0.5, "Largest share of positives among the sampled anchors.", low=0, high=1),
     "RPN_STRADDLE_THRESH": Option(
-        0.0, "Anchors that reach out of the image by more than this many pixels are not trained; negative = all are."
+        0.0,
+        "Anchors that reach out of the image by more than this many pixels are not trained; negative = all are.",
+        low=-1e6,
+        high=1e6,
     ),
-    "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals kept per level before NMS.", low=1),
+    "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals kept per level before NMS.", low=1, high=1_000_000),
     "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
-    "RPN_POST_NMS_TOP_N": Option(2000, "Proposals kept per image after NMS.", low=1),
-    "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
+    "RPN_POST_NMS_TOP_N": Option(2000, "Proposals kept per image after NMS.", low=1, high=100_000),
+    "RPN_MIN_SIZE": Option(
+        0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0, high=16_384
+    ),
     # Box and mask heads: RoIs that they learn from.
-    "BATCH_SIZE_PER_IM": Option(512, "RoIs sampled per image for the box head.", low=1),
+    "BATCH_SIZE_PER_IM": Option(512, "RoIs sampled per image for the box head.", low=1, high=100_000),
     "FG_FRACTION": Option(0.25, "Largest share of foreground among the sampled RoIs.", low=0, high=1),
     "FG_THRESH": Option(0.5, "IoU from which a RoI is foreground.", low=0, high=1),
     "BG_THRESH_HI": Option(0.5, "IoU below which a RoI is background.", low=0, high=1),
@@ -220,41 +278,49 @@ TRAIN: Group = {
         element=str,
     ),
     # What is written while training.
-    "SNAPSHOT_ITERS": Option(20000, "Steps between checkpoints.", low=1),
+    "SNAPSHOT_ITERS": Option(20000, "Steps between checkpoints.", low=1, high=10**9),
     "SNAPSHOT_MINUTES": Option(
         10.0,
         "Minutes after which a checkpoint is written between those of SNAPSHOT_ITERS too; the next one takes its "
         "place. 0 = never.",
         low=0,
+        high=1e6,
     ),
     "KEEP_CHECKPOINTS": Option(
-        0, "So many of the newest checkpoints stay on the disk, and the best one; 0 = all stay.", low=0
+        0, "So many of the newest checkpoints stay on the disk, and the best one; 0 = all stay.", low=0, high=10**6
     ),
-    "KEEP_EVERY": Option(0, "Checkpoints of a multiple of so many steps stay too; 0 = none for that reason.", low=0),
+    "KEEP_EVERY": Option(
+        0, "Checkpoints of a multiple of so many steps stay too; 0 = none for that reason.", low=0, high=10**9
+    ),
     "VIS_PERIOD": Option(
-        0, "Steps between images of what is found in a few images, beside what is annotated; 0 = never.", low=0
+        0,
+        "Steps between images of what is found in a few images, beside what is annotated; 0 = never.",
+        low=0,
+        high=10**9,
     ),
     "EVAL_PERIOD": Option(
-        0, "Steps between evaluations on TEST.DATASETS; the best checkpoint is kept. 0 = never.", low=0
+        0, "Steps between evaluations on TEST.DATASETS; the best checkpoint is kept. 0 = never.", low=0, high=10**9
     ),
 }
 
 TEST: Group = {
     # Images.
     "DATASETS": Option((), "Names of the data sets to evaluate on.", element=str),
-    "IMS_PER_BATCH": Option(1, "Images in one batch.", low=1),
-    "SCALE": Option(600, "Length in pixels of the shorter side.", low=1),
-    "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1),
+    "IMS_PER_BATCH": Option(1, "Images in one batch.", low=1, high=4096),
+    "SCALE": Option(600, "Length in pixels of the shorter side.", low=1, high=16_384),
+    "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1, high=16_384),
     # Region proposal network.
-    "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals kept per level before NMS.", low=1),
+    "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals kept per level before NMS.", low=1, high=1_000_000),
     "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
-    "RPN_POST_NMS_TOP_N": Option(1000, "Proposals kept per image after NMS.", low=1),
-    "RPN_MIN_SIZE": Option(0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0),
+    "RPN_POST_NMS_TOP_N": Option(1000, "Proposals kept per image after NMS.", low=1, high=100_000),
+    "RPN_MIN_SIZE": Option(
+        0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0, high=16_384
+    ),
     # Detections.
     "BBOX_REG": Option(True, "Apply the box head's regression to the proposals."),
     "SCORE_THRESH": Option(0.05, "Detections with a lower score are dropped.", low=0, high=1),
     "NMS": Option(0.3, "IoU of the NMS over the detections of one class.", low=0, high=1),
-    "DETECTIONS_PER_IM": Option(100, "Detections kept per image, by score.", low=1),
+    "DETECTIONS_PER_IM": Option(100, "Detections kept per image, by score.", low=1, high=100_000),
     "RAW_GROUND_TRUTH": Option(
         False,
         "Evaluate on the annotation file as it is, too: as bbox_raw and segm_raw, beside what training learns from.",
@@ -270,28 +336,28 @@ SOLVER: Group = {
     # Optimizer.
     "TYPE": Option("SGD", "Name of the optimizer."),
     "MOMENTUM": Option(0.9, "Momentum of SGD; beta1 of Adam and AdamW.", low=0, high=1),
-    "WEIGHT_DECAY": Option(0.0005, "Weight decay of weights.", low=0),
-    "WEIGHT_DECAY_GN": Option(0.0, "Weight decay of the parameters of normalisation layers.", low=0),
+    "WEIGHT_DECAY": Option(0.0005, "Weight decay of weights.", low=0, high=1),
+    "WEIGHT_DECAY_GN": Option(0.0, "Weight decay of the parameters of normalisation layers.", low=0, high=1),
     "BIAS_DOUBLE_LR": Option(True, "Biases learn at twice the rate."),
     "BIAS_WEIGHT_DECAY": Option(False, "Weight decay of biases too."),
     # Schedule.
-    "MAX_ITER": Option(40000, "Steps of the schedule at the original batch size.", low=1),
-    "BASE_LR": Option(0.001, "Learning rate at the original batch size.", low=0),
+    "MAX_ITER": Option(40000, "Steps of the schedule at the original batch size.", low=1, high=10**9),
+    "BASE_LR": Option(0.001, "Learning rate at the original batch size.", low=0, high=1e30),
     "LR_POLICY": Option(
         "steps_with_decay",
         "How the learning rate falls: steps_with_decay (x GAMMA at each of STEPS), step (x GAMMA every STEP_SIZE), "
         "steps_with_lrs (LRS from each of STEPS), cosine and poly (to 0 at MAX_ITER).",
     ),
     "GAMMA": Option(0.1, "Factor of each decay.", low=0, high=1),
-    "STEPS": Option((), "Steps at which the rate changes.", low=0, element=int),
-    "STEP_SIZE": Option(30000, "Steps between decays of the policy `step`.", low=1),
-    "LRS": Option((), "Rates of steps_with_lrs, one for each of STEPS.", low=0, element=float),
-    "POLY_POWER": Option(0.9, "Exponent of the policy `poly`.", low=0),
-    "WARM_UP_ITERS": Option(500, "Steps of warm-up; 0 = none.", low=0),
+    "STEPS": Option((), "Steps at which the rate changes.", low=0, high=10**9, element=int),
+    "STEP_SIZE": Option(30000, "Steps between decays of the policy `step`.", low=1, high=10**9),
+    "LRS": Option((), "Rates of steps_with_lrs, one for each of STEPS.", low=0, high=1e30, element=float),
+    "POLY_POWER": Option(0.9, "Exponent of the policy `poly`.", low=0, high=100),
+    "WARM_UP_ITERS": Option(500, "Steps of warm-up; 0 = none.", low=0, high=10**9),
     "WARM_UP_FACTOR": Option(1.0 / 3.0, "Share of the rate at which the warm-up starts.", low=0, high=1),
     "WARM_UP_METHOD": Option("linear", "How the rate rises.", choices=("linear", "constant")),
     # Steps.
-    "CLIP_GRAD_NORM": Option(0.0, "Scale gradients down to this norm; 0 = off.", low=0),
+    "CLIP_GRAD_NORM": Option(0.0, "Scale gradients down to this norm; 0 = off.", low=0, high=1e9),
     "AMP": Option(
         "off",
         "Automatic mixed precision: bf16 (CPUs, newer GPUs), or fp16 with scaled gradients (GPUs).",
@@ -304,7 +370,10 @@ SOLVER: Group = {
         high=1,
     ),
     "MAX_SKIPPED_STEPS": Option(
-        10, "Steps in a row without a finite loss and gradient, which are left out, that end the training.", low=1
+        10,
+        "Steps in a row without a finite loss and gradient, which are left out, that end the training.",
+        low=1,
+        high=10**6,
     ),
 }
 

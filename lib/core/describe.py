@@ -15,15 +15,17 @@ _HEAD = """\
 This page is written by `make docs` from `lib/core/defaults.py`; change the options there.
 
 Values come from the defaults below, then from the yaml file (`--cfg`: a file, or the name of one in `configs/`, which
-the package brings along), then from `--set KEY VALUE ...`. An unknown key is an error that names the nearest known
-one.
+the package brings along), then from `--set KEY VALUE ...` or `--set KEY=VALUE ...`. In `--set` a value is written as in
+yaml or in Python: `SOLVER.STEPS "(60, 80)"`, `MODEL.MASK_ON yes`, `DATASETS "{t: {IMAGE_DIR: a, ANN_FILE: b}}"`. An
+unknown key is an error that names the nearest known one, if one is near. Files of Detectron2, maskrcnn-benchmark,
+mmdetection and YOLO are refused with a list of what their keys are called here.
 
 Older Detectron-style files load; `lib/core/legacy_keys.py` lists what becomes of their keys. A key that was renamed or
-has no effect gives a warning. A key with one possible value here (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`, `RPN.RPN_ON`,
-`FAST_RCNN.ROI_XFORM_METHOD` and so on) is read without a word where it holds that value, and is an error that says
-what is missing where it holds another. Where such a file leaves a key out, the default below counts. Defaults that
-aren't those of Detectron.pytorch: the backbone and the heads, the resolutions and samples of RoIAlign,
-`TRAIN.BATCH_SIZE_PER_IM`, the numbers of proposals, `SOLVER.LR_POLICY`, `MRCNN.DILATION` and `VIS_TH`.
+has no effect gives a warning. A key that asks for something missing (`TEST.BBOX_AUG.ENABLED`, `TEST.SOFT_NMS.ENABLED`,
+`MODEL.KEYPOINTS_ON` and so on) is an error where it is switched on, and read without a word where it is off; so is a
+key with one possible value here (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`, `FAST_RCNN.ROI_XFORM_METHOD` and so on) where it
+holds another one. Where such a file leaves a key out, the default below counts; one warning names the keys whose
+defaults in Detectron.pytorch are others.
 """
 
 
@@ -54,6 +56,8 @@ def _legal(option: Option, names: Sequence[str] | None) -> str:
         return f"{listed}, or [one of your own](extending.md)"
     if option.choices is not None:
         return ", ".join(_code(choice) for choice in option.choices)
+    if option.pattern is not None:
+        return option.pattern[1]
     if option.low is not None and option.high is not None:
         return f"{option.low:g} to {option.high:g}"
     if option.low is not None:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fpt.core.legacy_keys import DROPPED, EXTRAS, FIXED, GROUP_NORM_FUNCTIONS, RENAMED
+from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, GROUP_NORM_FUNCTIONS, RENAMED, SWITCHES
 from fpt.core.option import Option
-from fpt.core.values import convert, parse_literal
+from fpt.core.values import convert, parse_literal, shown
 from fpt.utils.errors import UserError
 
 
@@ -37,10 +37,12 @@ def translate(key: str, value: Any) -> Translation:
     if key in RENAMED:
         new_key = RENAMED[key]
         return Translation([(new_key, _MOVED.get(key, _same)(value))], f"renamed to {new_key}, which got the value")
+    if key in SWITCHES and not _is_off(value):
+        raise UserError(f"is {shown(value)}, but {SWITCHES[key]}; leave it out")
+    if key in SWITCHES or key in DETAILS:
+        return Translation([])
     if key in DROPPED:
-        return Translation([], f"without effect: {DROPPED[key]}")
-    if key in EXTRAS:
-        return Translation([], f"without effect: evaluation runs without {EXTRAS[key]}, which isn't there yet")
+        return Translation([], None if _is_off(value) else f"without effect: {DROPPED[key]}")
     if key in FIXED:
         return _translate_fixed(key, value)
     if key in _VALUES:
@@ -48,12 +50,23 @@ def translate(key: str, value: Any) -> Translation:
     return Translation([(key, value)])
 
 
+def is_legacy(key: str) -> bool:
+    """Whether a key is one that older files hold and this project doesn't have."""
+    return any(key in table for table in (RENAMED, DROPPED, FIXED, SWITCHES, DETAILS))
+
+
+def _is_off(value: Any) -> bool:
+    """Whether a value switches nothing on: False, nothing, or an empty sequence or text."""
+    literal = parse_literal(value)
+    return not literal or (isinstance(literal, str) and literal.strip().lower() in ("false", "no", "off", "none"))
+
+
 def _translate_fixed(key: str, value: Any) -> Translation:
     if value == GROUP_NORM_FUNCTIONS.get(key, ...):
         return Translation([("RESNETS.USE_GN", True)], "replaced by RESNETS.USE_GN, which is set to True")
     legal, note = FIXED[key]
-    if convert(value, Option(legal, note, element=str)) != legal:
-        raise UserError(f"is {value!r}, but {note}; the only value here is {legal!r}")
+    if convert(value, Option(legal, note, element=str if legal == () else None)) != legal:
+        raise UserError(f"is {shown(value)}, but {note}; the only value here is {legal!r}")
     return Translation([])
 
 
@@ -61,7 +74,7 @@ def _translate_value(key: str, value: Any) -> Translation:
     new_value = _VALUES[key](value)
     if new_value == value:
         return Translation([(key, value)])
-    return Translation([(key, new_value)], f"{value!r} is written {new_value!r} now")
+    return Translation([(key, new_value)], f"{shown(value)} is written {shown(new_value)} now")
 
 
 def _same(value: Any) -> Any:
@@ -93,7 +106,7 @@ def _conv_body(value: Any) -> Any:
     name = re.sub(r"^FPN\.(?:add_)?fpn_", "FPN.", value)
     if "conv4_body" in name or "P2only" in name or "retinanet" in name:
         raise UserError(
-            f"is {value!r}, but backbones without a whole pyramid aren't there yet; use FPN.ResNet50_conv5_body"
+            f"is {shown(value)}, but backbones without a whole pyramid aren't there yet; use FPN.ResNet50_conv5_body"
         )
     return name
 
@@ -117,7 +130,12 @@ def _num_classes(value: Any) -> Any:
     return 0 if parse_literal(value) == -1 else value
 
 
+def _device(value: Any) -> Any:
+    return "cpu" if _is_off(value) else "auto"
+
+
 _MOVED: dict[str, Callable[[Any], Any]] = {
+    "CUDA": _device,
     "MODEL.ROI_HEAD": _box_head_name,
     "TEST.DATASET": _split_names,
     "TEST.SCALES": _first,

@@ -2,7 +2,9 @@
 
 ``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: one
 value is possible here, which changes nothing; any other one asks for something that is missing, which is an error.
-``EXTRAS``: test-time extras; switched on, evaluation runs without them.
+``SWITCHES``: switched on, they ask for something that is missing, which is an error; switched off, they say nothing.
+``DETAILS``: they are read by what a switch would switch on, and say nothing.
+``ORIGINAL_DEFAULTS``: what the originals take where a file leaves a key out.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 RENAMED: dict[str, str] = {
+    "CUDA": "DEVICE",
     "MODEL.ROI_HEAD": "FAST_RCNN.ROI_BOX_HEAD",
     "MRCNN.MASK_HEAD_NAME": "MRCNN.ROI_MASK_HEAD",
     "RESNETS.IMAGENET_PRETRAINED": "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS",
@@ -23,7 +26,6 @@ _KEYPOINTS = "there is no keypoint head yet, and nothing else reads this"
 _RETINANET = "there is no RetinaNet here, and nothing else reads this"
 _ANCHORS = "anchors follow FPN.RPN_ANCHOR_START_SIZE and FPN.RPN_ASPECT_RATIOS, one size a level"
 _TARGETS = "box regression targets are scaled by MODEL.BBOX_REG_WEIGHTS"
-_EXPECTED = "results are compared by reading metrics.json"
 _CAFFE2 = "it steered Caffe2, and has no counterpart in PyTorch"
 _INFERRED = "it follows from the other options"
 _UNUSED = "nothing here depends on it"
@@ -56,7 +58,6 @@ DROPPED: dict[str, str] = {
     **_below("RFCN", "PS_GRID_SIZE", "there is no R-FCN here, and nothing else reads this"),
     "MODEL.PS_GRID_SIZE": "there is no R-FCN here, and nothing else reads this",
     **_below("RPN", "SIZES STRIDE ASPECT_RATIOS", _ANCHORS),
-    **_below("RPN", "ON True", "the RPN is always there"),  # yaml reads the bare word ON as True
     "RPN.OUT_DIM": "the RPN's convolution has FPN.DIM channels",
     **_below(
         "TRAIN",
@@ -68,7 +69,6 @@ DROPPED: dict[str, str] = {
     **_below("TRAIN", "TRIM_HEIGHT TRIM_WIDTH ASPECT_HI ASPECT_LO", _CROPPING),
     "TRAIN.AUTO_RESUME": "fpt-train continues with --resume",
     "TRAIN.COPY_WEIGHTS": "a start from other weights is --load_ckpt",
-    "TRAIN.DROPOUT": "no head here uses dropout",
     "TEST.WEIGHTS": "fpt-test takes the weights with --load_ckpt",
     "TEST.PROPOSAL_LIMIT": "TEST.RPN_POST_NMS_TOP_N limits the proposals",
     "TEST.PRECOMPUTED_PROPOSALS": _INFERRED,
@@ -84,15 +84,12 @@ DROPPED: dict[str, str] = {
     "SOLVER.LOG_LR_CHANGE_THRESHOLD": "the rate stands in every progress line",
     **_below("DATA_LOADER", "MINIBATCH_QUEUE_SIZE BLOBS_QUEUE_CAPACITY", "the workers of DATA_LOADER.NUM_THREADS"),
     **_below("CLUSTER", "ON_CLUSTER", _UNUSED),
-    **{key: _EXPECTED for key in ("EXPECTED_RESULTS", "EXPECTED_RESULTS_RTOL", "EXPECTED_RESULTS_ATOL")},
-    "EXPECTED_RESULTS_EMAIL": _EXPECTED,
     **{key: _CAFFE2 for key in ("USE_NCCL", "MEMONGER", "MEMONGER_SHARE_ACTIVATIONS", "ROOT_GPU_ID", "USE_GPU_NMS")},
     **{key: _UNUSED for key in ("DEDUP_BOXES", "EPS", "MATLAB", "FINAL_MSG", "POOLING_SIZE", "DOWNLOAD_CACHE")},
     "BBOX_XFORM_CLIP": "box deltas are always clipped at log(1000 / 16)",
     "ROOT_DIR": "relative data paths count from DATA_DIR or, without it, from the yaml file's folder",
     "POOLING_MODE": _POOLING,
     "CROP_RESIZE_WITH_MAX_POOL": _POOLING,
-    "CUDA": "DEVICE says where to compute",
     "PYTORCH_VERSION_LESS_THAN_040": _INFERRED,
 }
 
@@ -115,6 +112,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     "FPN.MULTILEVEL_RPN": (True, "the RPN always runs on the levels of the pyramid"),
     "FPN.EXTRA_CONV_LEVELS": (False, "P6 is pooled from P5"),
     "FPN.RPN_COLLECT_SCALE": (1, "RPN_POST_NMS_TOP_N counts proposals per image"),
+    "RPN.ON": (True, _PROPOSALS),
     "RPN.RPN_ON": (True, _PROPOSALS),
     "RPN.OUT_DIM_AS_IN_DIM": (True, "the RPN's convolution has FPN.DIM channels"),
     "RPN.CLS_ACTIVATION": ("sigmoid", "an anchor's score is one sigmoid"),
@@ -137,14 +135,43 @@ GROUP_NORM_FUNCTIONS: dict[str, str] = {
 """The values of these keys that RESNETS.USE_GN replaces."""
 
 _AUGMENTATION = (
-    "ENABLED H_FLIP SCALES MAX_SIZE SCALE_H_FLIP SCALE_SIZE_DEP ASPECT_RATIOS ASPECT_RATIO_H_FLIP HEUR SCORE_HEUR "
-    "COORD_HEUR AREA_TH AREA_TH_LO AREA_TH_HI"
+    "H_FLIP SCALES MAX_SIZE SCALE_H_FLIP SCALE_SIZE_DEP ASPECT_RATIOS ASPECT_RATIO_H_FLIP HEUR SCORE_HEUR COORD_HEUR "
+    "AREA_TH AREA_TH_LO AREA_TH_HI"
 )
 
-EXTRAS: dict[str, str] = {
-    **_below("TEST.BBOX_AUG", _AUGMENTATION, "test-time augmentation of boxes"),
-    **_below("TEST.MASK_AUG", _AUGMENTATION, "test-time augmentation of masks"),
-    **_below("TEST.KPS_AUG", _AUGMENTATION, "test-time augmentation of keypoints"),
-    **_below("TEST.SOFT_NMS", "ENABLED METHOD SIGMA", "soft NMS"),
-    **_below("TEST.BBOX_VOTE", "ENABLED VOTE_TH SCORING_METHOD SCORING_METHOD_BETA", "box voting"),
+SWITCHES: dict[str, str] = {
+    "TEST.BBOX_AUG.ENABLED": "there is no test-time augmentation of boxes here",
+    "TEST.MASK_AUG.ENABLED": "there is no test-time augmentation of masks here",
+    "TEST.KPS_AUG.ENABLED": "there is no test-time augmentation of keypoints here",
+    "TEST.SOFT_NMS.ENABLED": "there is no soft NMS here",
+    "TEST.BBOX_VOTE.ENABLED": "there is no box voting here",
+    "EXPECTED_RESULTS": "results are not compared with expected ones here: metrics.json has them",
+    "TRAIN.DROPOUT": "no head here uses dropout",
 }
+
+DETAILS: frozenset[str] = frozenset(
+    [
+        *_below("TEST.BBOX_AUG", _AUGMENTATION, ""),
+        *_below("TEST.MASK_AUG", _AUGMENTATION, ""),
+        *_below("TEST.KPS_AUG", _AUGMENTATION, ""),
+        *_below("TEST.SOFT_NMS", "METHOD SIGMA", ""),
+        *_below("TEST.BBOX_VOTE", "VOTE_TH SCORING_METHOD SCORING_METHOD_BETA", ""),
+        *("EXPECTED_RESULTS_RTOL", "EXPECTED_RESULTS_ATOL", "EXPECTED_RESULTS_EMAIL"),
+    ]
+)
+
+ORIGINAL_DEFAULTS: dict[str, Any] = {
+    "FAST_RCNN.ROI_XFORM_RESOLUTION": 14,
+    "FAST_RCNN.ROI_XFORM_SAMPLING_RATIO": 0,
+    "MRCNN.RESOLUTION": 14,
+    "MRCNN.ROI_XFORM_RESOLUTION": 7,
+    "MRCNN.ROI_XFORM_SAMPLING_RATIO": 0,
+    "MRCNN.DILATION": 2,
+    "TRAIN.BATCH_SIZE_PER_IM": 64,
+    "TRAIN.RPN_PRE_NMS_TOP_N": 12000,
+    "TEST.RPN_PRE_NMS_TOP_N": 12000,
+    "TEST.RPN_POST_NMS_TOP_N": 2000,
+    "SOLVER.LR_POLICY": "step",
+    "VIS_TH": 0.9,
+}
+"""Defaults of Detectron.pytorch that differ here."""

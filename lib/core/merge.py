@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import Any
 
 from fpt.core import legacy
+from fpt.core.assignments import Assignment, expand
 from fpt.core.config_node import CfgNode
+from fpt.core.near_keys import near_words
 from fpt.core.option import Group, Option
-from fpt.core.values import convert, parse_literal
+from fpt.core.unknown_keys import explain_unknown, shorten
+from fpt.core.values import convert, shown
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
 PATH_KEYS = ("IMAGE_DIR", "ANN_FILE")
 """Keys that a data set's declaration in DATASETS must have; each is a path."""
-ENTRY_KEYS = (*PATH_KEYS, "FORMAT")
+ENTRY_KEYS = (*PATH_KEYS, "FORMAT", "CLASSES", "BOX_FORMAT")
 """Keys that it may have."""
-
-
-class Assignment(NamedTuple):
-    """One value on its way into the tree.
-
-    Attributes:
-        key: full dotted key.
-        value: as written.
-        source: where it was written: a file, ``--set``.
-    """
-
-    key: str
-    value: Any
-    source: str
-
-
-class _Loader(yaml.SafeLoader):
-    """yaml's safe loader, which warns of a key that stands twice in one group: only the last one counts."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                _LOGGER.warning(
-                    "%s (in %s, line %d): stands twice in its group; the last one counts", key, self.name, line
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+_TEXT, _TEXTS = Option("", ""), Option((), "", element=str)
+_DECLARATION = "{IMAGE_DIR: ..., ANN_FILE: ...}"
 
 
 def flatten_options(group: Group, prefix: str = "") -> Iterator[tuple[str, Option]]:
@@ -61,61 +32,6 @@ def flatten_options(group: Group, prefix: str = "") -> Iterator[tuple[str, Optio
             yield prefix + name, item
         else:
             yield from flatten_options(item, f"{prefix}{name}.")
-
-
-def read_yaml(path: Path) -> list[Assignment]:
-    """The values that a yaml file holds.
-
-    Raises:
-        UserError: it isn't yaml, or it isn't a tree of keys.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"config file {path} is not valid yaml: {error}") from None
-    return parse_yaml(text, source=str(path))
-
-
-def parse_yaml(text: str, *, source: str) -> list[Assignment]:
-    """The values that a yaml text holds.
-
-    Raises:
-        UserError: it is not yaml, or it is not a tree of keys.
-    """
-    try:
-        loader = _Loader(text)
-        loader.name = source
-        tree = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise UserError(f"config file {source} is not valid yaml: {error}") from None
-    if tree is None:
-        return []
-    if not isinstance(tree, Mapping):
-        raise UserError(f"config file {source} must hold KEY: VALUE pairs, but it holds a {type(tree).__name__}")
-    return list(_flatten(tree, "", source))
-
-
-def read_pairs(opts: Sequence[Any]) -> list[Assignment]:
-    """The values that ``--set KEY VALUE KEY VALUE ...`` holds.
-
-    Raises:
-        UserError: a key stands without a value.
-    """
-    if len(opts) % 2:
-        raise UserError(f"--set takes pairs, KEY VALUE KEY VALUE ..., but it got {len(opts)} words: {' '.join(opts)}")
-    pairs = zip(opts[0::2], opts[1::2], strict=True)
-    return [item for key, value in pairs for item in _flatten({key: value}, "", "--set")]
-
-
-def _flatten(tree: Mapping[Any, Any], prefix: str, source: str) -> Iterator[Assignment]:
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if key == "DATASETS" or key.startswith("DATASETS."):
-            value = parse_literal(value) if key.count(".") < 2 else value
-        if isinstance(value, Mapping):
-            yield from _flatten(value, key + ".", source)
-        else:
-            yield Assignment(key, value, source)
 
 
 def merge(cfg: CfgNode, assignments: Sequence[Assignment], options: Mapping[str, Option]) -> dict[str, str]:
@@ -130,27 +46,49 @@ def merge(cfg: CfgNode, assignments: Sequence[Assignment], options: Mapping[str,
         Where each key that was set got its value from.
 
     Raises:
-        UserError: names every unknown key and every value of a wrong type at once.
+        UserError: names the unknown keys and the values of a wrong type.
     """
     sources: dict[str, str] = {}
     errors: list[str] = []
+    unknown: list[Assignment] = []
     notes: dict[tuple[str, str], list[str]] = {}
-    for given in assignments:
+    for given in expand_all(assignments, options, errors):
         try:
             translation = legacy.translate(given.key, given.value)
             for key, value in translation.pairs:
-                _assign(cfg, key, value, options)
-                sources[key] = given.source
+                if _is_unknown(key, options):
+                    unknown.append(given)
+                else:
+                    _assign(cfg, key, value, options)
+                    sources[key] = given.place
         except UserError as error:
-            errors.append(f"{given.key} {error} (in {given.source})")
+            errors.append(f"{given.key} {error} (in {given.place})")
             continue
         if translation.note:
             notes.setdefault((given.source, translation.note), []).append(given.key)
     for (source, note), keys in notes.items():
         _LOGGER.warning("%s (in %s): %s", ", ".join(keys), source, note)
+    errors += explain_unknown(unknown, options)
     if errors:
-        raise UserError("the configuration cannot be used:\n  " + "\n  ".join(errors))
+        raise UserError("the configuration cannot be used:\n  " + "\n  ".join(shorten(errors)))
     return sources
+
+
+def expand_all(
+    assignments: Sequence[Assignment], options: Mapping[str, Option], errors: list[str]
+) -> Iterator[Assignment]:
+    """The values of single options; what cannot be read is added to the errors."""
+    for given in assignments:
+        option = options.get(given.key)
+        is_text = option is not None and isinstance(option.default, str) and option.element is None
+        try:
+            yield from expand(given, is_text=is_text)
+        except UserError as error:
+            errors.append(f"{given.key} {error} (in {given.place})")
+
+
+def _is_unknown(key: str, options: Mapping[str, Option]) -> bool:
+    return not (key in options or key.startswith("DATASETS.") or any(name.startswith(f"{key}.") for name in options))
 
 
 def _assign(cfg: CfgNode, key: str, value: Any, options: Mapping[str, Option]) -> None:
@@ -159,9 +97,14 @@ def _assign(cfg: CfgNode, key: str, value: Any, options: Mapping[str, Option]) -
         return
     option = options.get(key)
     if option is None:
-        raise UserError(_explain_unknown(key, options))
+        below = [name[len(key) + 1 :] for name in options if name.startswith(f"{key}.")]
+        if value not in (None, {}):  # a group whose lines are all comments
+            raise UserError(f"is a group of options, not one: it holds {', '.join(below)}")
+        return
     if isinstance(option.default, dict):
-        raise UserError(f"is {value!r}, but it holds groups: {{NAME: {{IMAGE_DIR: ..., ANN_FILE: ...}}}}")
+        if value not in (None, {}):
+            raise UserError(f"is {shown(value)}, but it holds groups: {{NAME: {_DECLARATION}}}")
+        return
     *groups, name = key.split(".")
     node = cfg
     for group in groups:
@@ -170,30 +113,29 @@ def _assign(cfg: CfgNode, key: str, value: Any, options: Mapping[str, Option]) -
 
 
 def _declare(cfg: CfgNode, key: str, value: Any) -> None:
-    """One line of a data set's declaration: ``DATASETS.<name>.IMAGE_DIR`` or ``.ANN_FILE``."""
+    """One line of a data set's declaration, such as ``DATASETS.<name>.IMAGE_DIR``."""
     dataset, _, entry = key.removeprefix("DATASETS.").rpartition(".")
-    if not dataset:
-        raise UserError(f"is {value!r}, but a data set is declared as {{IMAGE_DIR: ..., ANN_FILE: ...}}")
+    if not dataset or value == {}:
+        raise UserError(f"is {shown(value)}, but a data set is declared as {_DECLARATION}")
+    if dataset.endswith(".CLASSES"):
+        raise UserError("is no entry of a data set: CLASSES is a sequence of names, such as [box, cup]")
     if entry not in ENTRY_KEYS:
-        raise UserError(f"is unknown; the nearest known key is DATASETS.{dataset}.{nearest(entry, ENTRY_KEYS)}")
+        raise UserError(_unknown_entry(dataset, entry))
+    converted = _class_names(value) if entry == "CLASSES" else convert(value, _TEXT)
     if dataset not in cfg.DATASETS:
         cfg.DATASETS[dataset] = CfgNode()
-    cfg.DATASETS[dataset][entry] = convert(value, Option("", ""))
+    cfg.DATASETS[dataset][entry] = converted
 
 
-def _explain_unknown(key: str, options: Mapping[str, Option]) -> str:
-    below = [name for name in options if name.startswith(key + ".")]
-    if below:
-        return f"is a group of options, not one: it holds {', '.join(name[len(key) + 1 :] for name in below)}"
-    return f"is unknown; the nearest known key is {nearest(key, tuple(options))}"
+def _unknown_entry(dataset: str, entry: str) -> str:
+    near = [f"DATASETS.{dataset}.{name}" for name in near_words(entry, ENTRY_KEYS)]
+    if near:
+        return f"is unknown; the nearest known key is {' and '.join(near)}"
+    return f"is unknown; a data set has the keys {', '.join(ENTRY_KEYS)}"
 
 
-def nearest(key: str, known: Sequence[str]) -> str:
-    """The known key that is most like the given one, by its whole dotted name or by its last part."""
-
-    def likeness(name: str) -> float:
-        whole = difflib.SequenceMatcher(None, key.upper(), name).ratio()
-        last = difflib.SequenceMatcher(None, key.upper().rpartition(".")[2], name.rpartition(".")[2]).ratio()
-        return whole + last
-
-    return max(known, key=likeness)
+def _class_names(value: Any) -> tuple[str, ...]:
+    names: tuple[str, ...] = convert(value, _TEXTS)
+    if not names or "" in names or len(set(names)) < len(names):
+        raise UserError(f"is {shown(value)}, but one or more different names are due, such as [box, cup]")
+    return names

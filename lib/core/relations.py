@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 
+from fpt.core.assignments import Assignment
 from fpt.core.config_node import CfgNode
+from fpt.core.values import parse_literal
+
+_LOGGER = logging.getLogger("fpt")
+_POLICIES_WITH_STEPS = ("steps_with_decay", "steps_with_lrs")
 
 
 def _mask_resolution(cfg: CfgNode) -> Iterator[str]:
@@ -59,6 +65,11 @@ def _transformers(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.FPT.INTERACTIONS is {fpt.INTERACTIONS!r}, but each may stand once only"
 
 
+def _precision(cfg: CfgNode) -> Iterator[str]:
+    if cfg.DEVICE == "mps" and cfg.SOLVER.AMP != "off":
+        yield f"SOLVER.AMP is {cfg.SOLVER.AMP}, but DEVICE mps computes in float32: set it to off"
+
+
 RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _mask_resolution,
     _levels,
@@ -67,4 +78,29 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _scales,
     _schedule,
     _transformers,
+    _precision,
 )
+
+
+def log_unreached_steps(cfg: CfgNode, written: Sequence[Assignment]) -> None:
+    """Warn of SOLVER.STEPS that lie at or beyond SOLVER.MAX_ITER, with the steps of the file's proportions.
+
+    Args:
+        cfg: the checked tree.
+        written: the values of the file, whose MAX_ITER its STEPS were written for.
+    """
+    solver = cfg.SOLVER
+    late = [step for step in solver.STEPS if step >= solver.MAX_ITER]
+    if not late or solver.LR_POLICY not in _POLICIES_WITH_STEPS:
+        return
+    former = {item.key: parse_literal(item.value) for item in written}.get("SOLVER.MAX_ITER")
+    advice = "set SOLVER.STEPS"
+    if isinstance(former, (int, float)) and former > max(late):
+        steps = [min(round(step * solver.MAX_ITER / former), solver.MAX_ITER - 1) for step in solver.STEPS]
+        advice = f'in the proportions of MAX_ITER {former:g}: --set SOLVER.STEPS "{tuple(dict.fromkeys(steps))}"'
+    _LOGGER.warning(
+        "SOLVER.MAX_ITER is %d, so that the rate never changes at %s of SOLVER.STEPS; %s",
+        solver.MAX_ITER,
+        ", ".join(map(str, late)),
+        advice,
+    )

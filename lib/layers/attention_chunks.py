@@ -266,7 +266,7 @@ def _working_dtypes(
     Large logits show their rounding in the output. Where they are all small the softmaxes of the parts are so alike
     that the gradient of the shares, their difference, drowns in the rounding of the softmaxes.
     """
-    if query.dtype in _HALF_TYPES:
+    if query.dtype in _HALF_TYPES or query.device.type == "mps":  # Apple's GPUs have no float64
         return torch.float32, torch.float32
     if query.dtype == torch.float64:
         return torch.float64, torch.float64

@@ -11,14 +11,16 @@ from fpt.checkpoint.backbone_weights import load_backbone_weights
 from fpt.core.config import resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import group_norm
-from fpt.modeling.backbone.build import build_backbone
+from fpt.modeling.backbone.build import build_backbone, find_backbone
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.levels import channels_of, strides_of
 from fpt.modeling.neck.build import NECKS, build_neck
 from fpt.modeling.normalizer import ImageNormalizer
-from fpt.modeling.roi_heads.build import build_roi_heads
+from fpt.modeling.pixels.build import pixel_values, warn_about_pixels
+from fpt.modeling.roi_heads.build import build_roi_heads, check_head_names
 from fpt.modeling.rpn.build import build_rpn
+from fpt.modeling.settings import PixelValues
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
@@ -42,11 +44,12 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
     norm = partial(group_norm, num_groups=cfg.GROUP_NORM.NUM_GROUPS, eps=cfg.GROUP_NORM.EPSILON)
     name = parse_backbone_name(cfg.MODEL.CONV_BODY, necks=NECKS)
     backbone = build_backbone(cfg, name.backbone, norm=norm)
+    warn_about_pixels(cfg, backbone)
     strides = strides_of(backbone, name=f"backbone {name.backbone}")
     channels = channels_of(backbone, num_maps=len(strides), name=f"backbone {name.backbone}")
     neck = build_neck(cfg, name, in_channels=channels, strides=strides, norm=norm)
     model = GeneralizedRCNN(
-        normalizer=_build_normalizer(cfg, coarsest_stride=strides[-1]),
+        normalizer=_build_normalizer(cfg, pixel_values(cfg, backbone), coarsest_stride=strides[-1]),
         backbone=backbone,
         neck=neck,
         rpn=build_rpn(cfg, in_channels=neck.out_channels, strides=neck.strides),
@@ -56,6 +59,12 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
         num_classes=num_classes,
     )
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
+
+
+def check_part_names(cfg: CfgNode) -> None:
+    """Raise UserError where MODEL.CONV_BODY or the option of a head names a part that there is not."""
+    find_backbone(cfg, parse_backbone_name(cfg.MODEL.CONV_BODY, necks=NECKS).backbone)
+    check_head_names(cfg)
 
 
 def load_pretrained_backbone(model: GeneralizedRCNN, cfg: CfgNode) -> None:
@@ -82,16 +91,16 @@ def load_pretrained_backbone(model: GeneralizedRCNN, cfg: CfgNode) -> None:
     load_backbone_weights(model.backbone, file)
 
 
-def _build_normalizer(cfg: CfgNode, *, coarsest_stride: int) -> ImageNormalizer:
+def _build_normalizer(cfg: CfgNode, pixels: PixelValues, *, coarsest_stride: int) -> ImageNormalizer:
     if cfg.FPN.COARSEST_STRIDE % coarsest_stride:
         raise UserError(
             f"FPN.COARSEST_STRIDE is {cfg.FPN.COARSEST_STRIDE}, but must be a multiple of {coarsest_stride}, the "
             "stride of the backbone's coarsest map"
         )
     return ImageNormalizer(
-        pixel_format=cfg.PIXEL_FORMAT,
-        means=cfg.PIXEL_MEANS,
-        stds=cfg.PIXEL_STDS,
+        pixel_format=pixels.pixel_format,
+        means=pixels.means,
+        stds=pixels.stds,
         divisor=cfg.FPN.COARSEST_STRIDE,
         is_channels_last=cfg.CHANNELS_LAST,
     )

@@ -19,7 +19,8 @@ Settings = TypeVar("Settings")
 class PixelValues(NamedTuple):
     """How the images were prepared that a backbone's published weights were trained on.
 
-    A backbone may say it as its attribute ``pixel_values``; other options of the pixels are then warned of.
+    A backbone may say it as its attribute ``pixel_values``; options of the pixels that are `auto` follow it,
+    and others are warned of.
 
     Attributes:
         pixel_format: ``RGB`` or ``BGR``.

@@ -8,6 +8,7 @@ import os
 from fpt.core.config import check_cfg
 from fpt.core.config_node import CfgNode
 from fpt.run.devices import count_devices, resolve_device
+from fpt.run.names import check_names
 from fpt.run.options import RunOptions
 from fpt.solver.build import apply_changes, batch_changes
 from fpt.utils.distributed import local_world_size
@@ -20,10 +21,12 @@ def resolve_config(cfg: CfgNode) -> CfgNode:
     """A frozen copy whose DEVICE is that of this computer, with no more loader workers than its share of the cores.
 
     Raises:
-        UserError: DEVICE is not here; or `cfg` was changed by hand since it was loaded, to what is not legal.
+        UserError: DEVICE is not here; a part is named that there is not; or `cfg` was changed by hand since it was
+            loaded, to what is not legal.
     """
     if not cfg.is_frozen:
         check_cfg(cfg)
+    check_names(cfg)
     copy = cfg.clone()
     copy.DEVICE = resolve_device(cfg.DEVICE)
     cores = max(1, (os.cpu_count() or 1) // local_world_size())

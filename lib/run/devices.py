@@ -17,23 +17,39 @@ _LOGGER = logging.getLogger("fpt")
 
 
 def resolve_device(name: str) -> str:
-    """``cpu`` or ``cuda`` for auto, cpu or cuda; among several processes ``cuda`` means the GPU of each.
+    """The device of this computer for a value of DEVICE; among several processes ``cuda`` means the GPU of each.
+
+    Args:
+        name: auto (a GPU of CUDA if there is one, else the CPU), cpu, cuda, cuda:N or mps.
 
     Raises:
-        UserError: cuda is asked for and absent, or there are fewer GPUs than processes.
+        UserError: the device is not here, there are fewer GPUs than processes, or several processes ask for one.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("DEVICE is cuda, but torch sees no GPU here; use --no_cuda or --set DEVICE auto")
-    if name == "cpu" or not available:
+    kind, _, number = name.partition(":")
+    advice = "use --no_cuda or --set DEVICE auto"
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(f"DEVICE is mps, but torch sees no Apple GPU here; {advice}")
+        return name
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"DEVICE is {name}, but torch sees no GPU here; {advice}")
+    if kind == "cpu" or not torch.cuda.is_available():
         return "cpu"
+    if number:
+        count = torch.cuda.device_count()
+        if int(number) >= count:
+            raise UserError(f"DEVICE is {name}, but torch sees {count} GPUs here, cuda:0 to cuda:{count - 1}; {advice}")
+        if is_distributed():
+            raise UserError(f"DEVICE is {name}, but each of {world_size()} processes needs its own: --set DEVICE cuda")
+        torch.cuda.set_device(int(number))
+        return name
     use_own_gpu()
     return "cuda"
 
 
 def own_devices(cfg: CfgNode) -> list[torch.device]:
     """The devices of this process: the CPU, its GPU, or every visible GPU where there is but one process."""
-    if cfg.DEVICE == "cpu" or is_distributed():
+    if cfg.DEVICE != "cuda" or is_distributed():
         return [torch.device(cfg.DEVICE)]
     return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 

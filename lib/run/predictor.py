@@ -148,7 +148,7 @@ class Predictor:
     Args:
         checkpoint: file of a checkpoint; configuration, class names and pixel format come from it.
         cfg: another configuration for the same model, such as one with a larger TEST.SCALE; None = the checkpoint's.
-        device: "auto", "cpu" or "cuda"; not used with `cfg`, which has its own.
+        device: "auto", "cpu", "cuda", "cuda:0" (or another number) or "mps"; not used with `cfg`, which has its own.
         score_threshold: detections with a lower score are left out; None = VIS_TH of the configuration. The model
             itself drops those below TEST.SCORE_THRESH.
 

@@ -28,6 +28,7 @@ from fpt.run.devices import describe_devices, parallelize
 from fpt.run.folder import new_run_folder, start_run_folder
 from fpt.run.options import RunOptions
 from fpt.run.periodic_evaluation import make_evaluation, open_test_datasets
+from fpt.run.pixels import resolve_pixels
 from fpt.run.reporting import check_packages, make_curves, make_profile, make_writers
 from fpt.run.start import Start, build_training, read_start
 from fpt.run.training_images import TrainingImages
@@ -103,6 +104,7 @@ class _Run:
         seed_everything(cfg.RNG_SEED)
         self.images_per_step = batch_size * options.iter_size
         start = read_start(options, cfg, images_per_step=self.images_per_step)
+        self.cfg = cfg = resolve_pixels(cfg, start.checkpoint)
         self.loader = build_train_loader(
             cfg,
             batch_size=batch_size,

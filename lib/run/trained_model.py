@@ -13,6 +13,7 @@ from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
 from fpt.modeling.detector import GeneralizedRCNN
 from fpt.run.adapt import resolve_config
+from fpt.run.pixels import resolve_pixels
 from fpt.utils.distributed import from_main
 
 
@@ -22,7 +23,7 @@ class TrainedModel:
 
     Attributes:
         model: on cfg.DEVICE, in evaluation mode.
-        cfg: frozen; DEVICE is that of this computer.
+        cfg: frozen; DEVICE is that of this computer, and the options of the pixels are those of the training.
         class_names: label i + 1 is class_names[i].
         step: finished steps of its training.
     """
@@ -39,7 +40,7 @@ def load_trained_model(path: str | Path, cfg: CfgNode | None = None, *, device: 
     Args:
         path: the checkpoint.
         cfg: the configuration; None = the one that the checkpoint holds, on `device`.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda", "cuda:0" (or another number) or "mps".
 
     Raises:
         UserError: the file is missing or unusable, or the checkpoint is of another model than `cfg` describes.
@@ -48,7 +49,7 @@ def load_trained_model(path: str | Path, cfg: CfgNode | None = None, *, device: 
     if cfg is None:
         cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
         cfg.DEVICE = device
-    cfg = resolve_config(cfg)
+    cfg = resolve_pixels(resolve_config(cfg), checkpoint)
     model = build_model(cfg, num_classes=len(checkpoint.classes) + 1)
     checkpoint.use_average()
     load_weights(model, checkpoint, source=path)

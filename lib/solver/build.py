@@ -9,8 +9,15 @@ from torch import nn
 
 from fpt.core.config_node import CfgNode
 from fpt.solver.batch_scaling import Change, scale_schedule
-from fpt.solver.lr_schedule import LearningRateSchedule
-from fpt.solver.optimizer import freeze_parameters, make_optimizer, parameter_groups
+from fpt.solver.lr_schedule import LR_POLICIES, LearningRateSchedule
+from fpt.solver.optimizer import OPTIMIZERS, freeze_parameters, make_optimizer, parameter_groups
+from fpt.utils.parts import find_part
+
+
+def check_solver_names(cfg: CfgNode) -> None:
+    """Raise UserError where SOLVER.TYPE or SOLVER.LR_POLICY is unknown."""
+    find_part(OPTIMIZERS, cfg.SOLVER.TYPE, option="SOLVER.TYPE")
+    find_part(LR_POLICIES, cfg.SOLVER.LR_POLICY, option="SOLVER.LR_POLICY")
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -52,7 +59,7 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
 
 def build_scaler(cfg: CfgNode) -> torch.amp.GradScaler | None:
     """The scaler of the gradients, which float16 needs; None otherwise."""
-    return torch.amp.GradScaler(cfg.DEVICE) if cfg.SOLVER.AMP == "fp16" else None
+    return torch.amp.GradScaler(torch.device(cfg.DEVICE).type) if cfg.SOLVER.AMP == "fp16" else None
 
 
 def batch_changes(

@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from fpt.core.config import get_cfg, load_cfg, resolve_data_path, resolve_weights_path, with_absolute_paths
+from fpt.core.check import LENGTHS
+from fpt.core.config import (
+    get_cfg,
+    load_cfg,
+    parse_cfg,
+    resolve_data_path,
+    resolve_weights_path,
+    set_keys,
+    with_absolute_paths,
+)
 from fpt.core.defaults import OPTIONS
 from fpt.core.merge import flatten_options
+from fpt.core.option import Option
 from fpt.core.values import element_type
 from fpt.utils.errors import UserError
 
@@ -35,6 +45,12 @@ def value_of(key: str, text: object) -> object:
         ("SOLVER.LRS", "(1, 0.1)", (1.0, 0.1)),
         ("MODEL.MASK_ON", "True", True),
         ("MODEL.MASK_ON", "false", False),
+        *[("MODEL.MASK_ON", word, True) for word in ("yes", "On", "1", "TRUE", 1)],
+        *[("TRAIN.USE_FLIPPED", word, False) for word in ("no", "OFF", "0", 0)],
+        ("PIXEL_MEANS", "auto", "auto"),
+        ("PIXEL_STDS", "'auto'", "auto"),
+        ("DEVICE", "cuda:1", "cuda:1"),
+        ("DEVICE", "mps", "mps"),
         ("OUTPUT_DIR", "2024", "2024"),
         ("OUTPUT_DIR", "'a b'", "a b"),
         ("SOLVER.AMP", "bf16", "bf16"),
@@ -56,7 +72,7 @@ def test_values_take_the_type_of_the_option(key: str, text: object, value: objec
         ("SOLVER.MAX_ITER", "1.5", "SOLVER.MAX_ITER is 1.5, but a whole number is due"),
         ("SOLVER.BASE_LR", "fast", "SOLVER.BASE_LR is 'fast', but a number is due"),
         ("SOLVER.BASE_LR", "1e999", "but a finite number is due"),
-        ("MODEL.MASK_ON", "1", "MODEL.MASK_ON is 1, but True or False is due"),
+        ("MODEL.MASK_ON", "2", "MODEL.MASK_ON is 2, but True or False is due"),
         ("SOLVER.STEPS", "100", "SOLVER.STEPS is '100', but a sequence is due: write it as"),
         ("SOLVER.STEPS", "(1, 'x')", "one element is 'x', but a whole number is due"),
         ("TRAIN.DATASETS", "(a, b)", "TRAIN.DATASETS is '(a, b)', but a sequence is due"),
@@ -67,12 +83,36 @@ def test_values_take_the_type_of_the_option(key: str, text: object, value: objec
         ("PIXEL_STDS", "(1, 2)", "PIXEL_STDS is (1.0, 2.0), but 3 numbers are due"),
         ("FPN", "2", "FPN is a group of options, not one: it holds DIM, USE_GN"),
         ("DATASETS", "x", "DATASETS is 'x', but it holds groups"),
+        ("DEVICE", "gpu", "DEVICE is 'gpu', but must be auto, cpu, cuda, cuda:0 (or another number) or mps"),
+        ("DEVICE", "cuda:x", "DEVICE is 'cuda:x', but must be auto"),
+        ("PIXEL_MEANS", "none", "PIXEL_MEANS is 'none', but a sequence is due"),
+        ("PIXEL_FORMAT", "GRB", "PIXEL_FORMAT is 'GRB', but must be one of 'auto', 'BGR', 'RGB'"),
     ],
 )
 def test_wrong_values_are_named(key: str, text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         load_cfg(None, [key, text])
     assert message in str(caught.value)
+
+
+def _numbers() -> list[str]:
+    return [key for key, option in flatten_options(OPTIONS) if _element(option) in (int, float)]
+
+
+def _element(option: Option) -> type:
+    return element_type(option) if option.element or isinstance(option.default, tuple) else type(option.default)
+
+
+@pytest.mark.parametrize("key", _numbers())
+def test_every_number_has_limits(key: str) -> None:
+    option = dict(flatten_options(OPTIONS))[key]
+    assert option.low is not None
+    assert option.high is not None
+    is_sequence = isinstance(option.default, tuple) or option.element is not None
+    for number in ("1e300", "-1e300"):
+        numbers = f"({', '.join([number] * (LENGTHS.get(key) or 2))})"
+        with pytest.raises(UserError, match=f"{key} is .* must be at (least|most)"):
+            load_cfg(None, [key, numbers if is_sequence else number])
 
 
 @pytest.mark.parametrize(
@@ -101,8 +141,8 @@ def test_file_then_pairs_and_all_errors_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_cfg(path, ["VISS", "True"])
     message = str(caught.value)
-    assert f"SOLVER.BASE_RL is unknown; the nearest known key is SOLVER.BASE_LR (in {path})" in message
-    assert f"TRAIN.MAX_SIZE is 'x', but a whole number is due (in {path})" in message
+    assert f"SOLVER.BASE_RL is unknown; the nearest known key is SOLVER.BASE_LR (in {path}, line 1)" in message
+    assert f"TRAIN.MAX_SIZE is 'x', but a whole number is due (in {path}, line 2)" in message
     assert "VISS is unknown; the nearest known key is VIS (in --set)" in message
 
 
@@ -261,3 +301,97 @@ def test_every_option_is_documented_and_its_default_legal() -> None:
         assert option.doc.endswith("."), key
         if isinstance(option.default, tuple):
             assert element_type(option) in (int, float, str), key
+
+
+def test_pairs_with_and_without_an_equals_sign() -> None:
+    words = ["SOLVER.GAMMA=0.2", "SOLVER.MAX_ITER", "20", "SOLVER.STEPS=(5, 10)", "OUTPUT_DIR=a=b", "DATA_DIR="]
+    cfg = load_cfg(None, words)
+    assert (cfg.SOLVER.GAMMA, cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS) == (0.2, 20, (5, 10))
+    assert (cfg.OUTPUT_DIR, cfg.DATA_DIR) == ("a=b", "")
+    assert set_keys([*words, "TRAIN", "{MAX_SIZE: 5}"]) == {
+        "SOLVER.GAMMA",
+        "SOLVER.MAX_ITER",
+        "SOLVER.STEPS",
+        "OUTPUT_DIR",
+        "DATA_DIR",
+        "TRAIN.MAX_SIZE",
+    }
+    with pytest.raises(UserError, match="but the last word has no value: VIS=1 SOLVER.GAMMA"):
+        load_cfg(None, ["VIS=1", "SOLVER.GAMMA"])
+    with pytest.raises(UserError, match="is no key; a key has at most 120 printable characters"):
+        load_cfg(None, ["a\nb", "1"])
+
+
+def test_groups_and_sequences_of_pairs_may_be_yaml() -> None:
+    cfg = load_cfg(None, ["DATASETS", "{t: {IMAGE_DIR: a, ANN_FILE: b}}", "TRAIN.DATASETS", "[t, u]"])
+    assert cfg.DATASETS.to_dict() == {"t": {"IMAGE_DIR": "a", "ANN_FILE": "b"}}
+    assert cfg.TRAIN.DATASETS == ("t", "u")
+    cfg = load_cfg(
+        None, ["SOLVER={MAX_ITER: 10, STEPS: [5]}", "OUTPUT_DIR", "{run}", "DATASETS.t={IMAGE_DIR: a, ANN_FILE: b}"]
+    )
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.OUTPUT_DIR) == (10, (5,), "{run}")
+    assert cfg.DATASETS.t.ANN_FILE == "b"
+    with pytest.raises(UserError, match="DATASETS is not valid yaml: line 1: .* [(]in --set[)]"):
+        load_cfg(None, ["DATASETS", "{t: {IMAGE_DIR: a"])
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [("[box]", ("box",)), ("box", ("box",)), ("[a, b c]", ("a", "b c")), ("('a', 'b')", ("a", "b")), ("['1']", ("1",))],
+)
+def test_classes_of_a_data_set(tmp_path: Path, written: str, names: tuple[str, ...]) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        f"DATASETS:\n  t.v1: {{IMAGE_DIR: a, ANN_FILE: b}}\n  u: {{IMAGE_DIR: a, ANN_FILE: b, CLASSES: {written!r}}}\n"
+    )
+    cfg = load_cfg(path, ["DATASETS.t.v1.CLASSES", written])
+    assert cfg.DATASETS["t.v1"]["CLASSES"] == names
+    path.write_text(f"DATASETS:\n  u:\n    IMAGE_DIR: a\n    ANN_FILE: b\n    CLASSES: {written}\n")
+    assert load_cfg(path).DATASETS.u.CLASSES == names
+    assert parse_cfg(cfg.dump(), source="a dump") == cfg
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("[]", "but one or more different names are due"),
+        ("[a, a]", "but one or more different names are due"),
+        ("['']", "but one or more different names are due"),
+        ("''", "but one or more different names are due"),
+        ("[1, 2]", "one element is 1, but text is due"),
+        ("[yes]", "one element is True, but text is due"),
+        ("[[a], [b]]", "one element is ['a'], but text is due"),
+        ("3", "DATASETS.u.CLASSES is 3, but a sequence is due"),
+        ("{0: a, 1: b}", "CLASSES is a sequence of names, such as [box, cup]"),
+    ],
+)
+def test_wrong_classes_are_named(tmp_path: Path, written: str, message: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"DATASETS:\n  u:\n    IMAGE_DIR: a\n    ANN_FILE: b\n    CLASSES: {written}\n")
+    with pytest.raises(UserError) as caught:
+        load_cfg(path)
+    assert message in str(caught.value)
+    assert f"(in {path}, line 5)" in str(caught.value)
+
+
+def test_steps_that_are_never_reached_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("SOLVER: {MAX_ITER: 90000, STEPS: [0, 60000, 80000]}\n")
+    load_cfg(path)
+    assert not caplog.records
+    load_cfg(path, ["SOLVER.MAX_ITER", "100"])
+    assert (
+        "SOLVER.MAX_ITER is 100, so that the rate never changes at 60000, 80000 of SOLVER.STEPS; in the proportions of "
+        'MAX_ITER 90000: --set SOLVER.STEPS "(0, 67, 89)"' in caplog.text
+    )
+    caplog.clear()
+    for more in (["SOLVER.STEPS", "(0, 67, 89)"], ["SOLVER.LR_POLICY", "cosine"]):
+        load_cfg(path, ["SOLVER.MAX_ITER", "100", *more])
+    assert not caplog.records
+    load_cfg(None, ["SOLVER.MAX_ITER", "100", "SOLVER.STEPS", "(100,)"])
+    assert "at 100 of SOLVER.STEPS; set SOLVER.STEPS" in caplog.text
+
+
+def test_mixed_precision_on_an_apple_gpu_is_refused() -> None:
+    with pytest.raises(UserError, match="SOLVER.AMP is bf16, but DEVICE mps computes in float32"):
+        load_cfg(None, ["DEVICE", "mps", "SOLVER.AMP", "bf16"])

@@ -9,7 +9,7 @@ import pytest
 
 from fpt.core.config import load_cfg, parse_cfg
 from fpt.core.defaults import OPTIONS
-from fpt.core.legacy_keys import DROPPED, EXTRAS, FIXED, RENAMED
+from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, ORIGINAL_DEFAULTS, RENAMED, SWITCHES
 from fpt.core.merge import flatten_options
 from fpt.utils.errors import UserError
 
@@ -55,7 +55,7 @@ TEST:
   MAX_SIZE: 1333
   NMS: 0.5
   BBOX_AUG:
-    ENABLED: True
+    ENABLED: False
     SCALES: (400, 500)
 """
 
@@ -121,8 +121,7 @@ def test_mask_rcnn_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert cfg.MODEL.NUM_CLASSES == 81
     assert cfg.SOLVER.STEPS == (0, 60000, 80000)
     text = caplog.text
-    assert "TEST.BBOX_AUG.ENABLED, TEST.BBOX_AUG.SCALES" in text
-    assert "evaluation runs without test-time augmentation of boxes" in text
+    assert "BBOX_AUG" not in text
     assert "SOLVER.SCALE_MOMENTUM" in text
     assert not any(key in text for key in ("FPN.MULTILEVEL_ROIS", "MODEL.FASTER_RCNN", "ROI_XFORM_METHOD"))
 
@@ -153,8 +152,8 @@ def test_missing_features_are_refused_together(tmp_path: Path) -> None:
         load_cfg(path)
     message = str(caught.value)
     assert (
-        f"MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False (in {path})"
-        in (message)
+        "MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False "
+        f"(in {path}, line 4)" in message
     )
     assert "RESNETS.NUM_GROUPS is 32, but there is no ResNeXt backbone yet" in message
 
@@ -166,7 +165,7 @@ def test_c4_backbone_is_refused(tmp_path: Path) -> None:
 
 def test_tables_do_not_overlap() -> None:
     options = {key for key, _ in flatten_options(OPTIONS)}
-    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(EXTRAS), options]
+    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(SWITCHES), set(DETAILS), options]
     assert len(set().union(*tables)) == sum(len(table) for table in tables)
     assert set(RENAMED.values()) <= options
 
@@ -189,6 +188,65 @@ def test_another_value_is_an_error_that_says_what_is_missing(key: str) -> None:
         load_cfg(None, [key, others[type(value)]])
     message = str(caught.value)
     assert f"{key} is {others[type(value)]!r}, but {note}; the only value here is {value!r}" in message
+
+
+@pytest.mark.parametrize("key", sorted(SWITCHES))
+def test_a_switch_that_is_on_is_an_error_and_off_is_silent(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    for off in ("False", "()", "", "off", "0", False, [], 0):
+        assert load_cfg(None, [key, off]) == load_cfg(None)
+    assert not caplog.records
+    for on in ("True", "(1, 2)", "yes", True):
+        with pytest.raises(UserError) as caught:
+            load_cfg(None, [key, on])
+        assert f"{key} is {on!r}, but {SWITCHES[key]}; leave it out (in --set)" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(DETAILS))
+def test_a_detail_of_a_switch_says_nothing(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    for value in ("True", "0.7", "(400, 500)"):
+        assert load_cfg(None, [key, value]) == load_cfg(None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("key", sorted(DROPPED))
+def test_a_dropped_key_that_is_off_is_silent_and_on_has_a_note(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert load_cfg(None, [key, "False"]) == load_cfg(None)
+    assert not caplog.records
+    assert load_cfg(None, [key, "7"]) == load_cfg(None)
+    assert f"{key} (in --set): without effect: {DROPPED[key]}" in caplog.text
+
+
+def test_original_defaults_are_others_here() -> None:
+    ours = dict(load_cfg(None).leaves())
+    assert [key for key, value in ORIGINAL_DEFAULTS.items() if ours[key] == value] == []
+
+
+def test_an_older_file_names_once_what_it_leaves_to_other_defaults(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = MASK.replace("  BATCH_SIZE_PER_IM: 512\n", "").replace("  LR_POLICY: steps_with_decay\n", "")
+    load_cfg(write(tmp_path, text.replace("  DILATION: 1\n", "")), ["VIS_TH", "0.9"])
+    (message,) = [record.getMessage() for record in caplog.records if "defaults" in record.getMessage()]
+    for part in (
+        "TRAIN.BATCH_SIZE_PER_IM 64 -> 512",
+        "SOLVER.LR_POLICY step -> steps_with_decay",
+        "MRCNN.DILATION 2 -> 1",
+    ):
+        assert part in message
+    assert "TEST.RPN_PRE_NMS_TOP_N 12000 -> 1000" in message
+    for part in ("VIS_TH", "MRCNN.RESOLUTION", "TRAIN.RPN_PRE_NMS_TOP_N"):
+        assert part not in message
+    caplog.clear()
+    load_cfg(write(tmp_path, GROUP_NORM))
+    assert "MRCNN" not in caplog.text
+    caplog.clear()
+    load_cfg(write(tmp_path, "TRAIN: {MAX_SIZE: 900}"))
+    assert not caplog.records
+
+
+def test_cuda_is_the_device() -> None:
+    assert load_cfg(None, ["CUDA", "False"]).DEVICE == "cpu"
+    assert load_cfg(None, ["CUDA", "True"]).DEVICE == "auto"
 
 
 def test_no_option_has_one_legal_value_alone() -> None:

@@ -151,7 +151,6 @@ def test_frozen_backbone_of_torchvision_stays_in_evaluation_mode() -> None:
         ),
         ("FPN.ROI_MAX_LEVEL", "7", "no level 7 (stride 128); .* levels 2 (stride 4), 3 (stride 8), 4 (stride 16), 5"),
         ("MODEL.FPT.KEY_DIM", "30", "MODEL.FPT.KEY_DIM is 30, but must be a multiple of MODEL.FPT.NUM_MIXTURES_GROUND"),
-        ("FPN.DIM", "20", "half of FPN.DIM is 10, but must be a multiple of MODEL.FPT.NUM_MIXTURES_GROUNDING (4)"),
     ],
 )
 def test_wrong_parts_are_named(option: str, value: str, message: str) -> None:
@@ -248,9 +247,15 @@ def test_a_backbone_must_say_the_channels_of_each_map(monkeypatch: pytest.Monkey
         build_model(cfg, num_classes=3)
 
 
+def test_channels_of_keys_are_rounded_up_where_half_of_the_pyramids_do_not_divide() -> None:
+    model = _meta(load_cfg(None, ["FPN.DIM", "20"]))
+    assert model.neck.transformer.self_transformer(0).query.out_features == 12
+
+
 def test_torchvision_backbone_with_caffe_means_warns(caplog: pytest.LogCaptureFixture) -> None:
     cfg = get_cfg()
     cfg.MODEL.CONV_BODY = "FPN.torchvision.mobilenet_v2_fpt"
+    cfg.PIXEL_FORMAT, cfg.PIXEL_STDS = "BGR", (1.0, 1.0, 1.0)
     with caplog.at_level(logging.WARNING, "fpt"):
         _meta(cfg)
     for line in ("PIXEL_FORMAT: RGB", "PIXEL_MEANS: (123.675", "PIXEL_STDS: (58.395"):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder
 from fpt.modeling.backbone.resnet import BLOCKS, ResNet
-from fpt.modeling.backbone.torchvision_backbone import TorchvisionBackbone
+from fpt.modeling.backbone.torchvision_backbone import TorchvisionBackbone, check_torchvision_name
 from fpt.modeling.settings import BackboneFactory, BackboneSettings, PixelValues
 from fpt.utils.parts import unknown_part
-
-_LOGGER = logging.getLogger("fpt")
 
 FREEZE_ALL = 5
 
@@ -44,10 +42,27 @@ BACKBONES: dict[str, BackboneFactory] = {
     "ResNet152_conv5_body": partial(make_resnet, depth=152),
 }
 
-BACKBONE_FAMILIES: dict[str, Callable[[BackboneSettings, str], nn.Module]] = {
-    "torchvision": make_torchvision_backbone,
+
+class BackboneFamily(NamedTuple):
+    """A collection of many models.
+
+    Attributes:
+        make: the factory; it gets the model's name, too.
+        check_name: raises UserError where there is no model of a name.
+        pixel_values: what the published weights of all of them expect.
+    """
+
+    make: Callable[[BackboneSettings, str], nn.Module]
+    check_name: Callable[[str], None]
+    pixel_values: PixelValues
+
+
+BACKBONE_FAMILIES: dict[str, BackboneFamily] = {
+    "torchvision": BackboneFamily(
+        make_torchvision_backbone, check_torchvision_name, pixel_values=TorchvisionBackbone.pixel_values
+    )
 }
-"""Collections of many models: ``<family>.<model>``; the factory gets the model's name."""
+"""Collections by the first part of ``<family>.<model>``."""
 
 
 def build_backbone(cfg: CfgNode, name: str, *, norm: NormBuilder) -> nn.Module:
@@ -67,16 +82,20 @@ def build_backbone(cfg: CfgNode, name: str, *, norm: NormBuilder) -> nn.Module:
         stride_in_1x1=cfg.RESNETS.STRIDE_1X1,
         base_channels=cfg.RESNETS.BASE_CHANNELS,
     )
+    return find_backbone(cfg, name)(settings)
+
+
+def find_backbone(cfg: CfgNode, name: str) -> BackboneFactory:
+    """The factory of the backbone of a name; UserError where there is none."""
     family, _, model = name.partition(".")
     if family in BACKBONE_FAMILIES:
-        backbone = BACKBONE_FAMILIES[family](settings, model)
-    elif name in BACKBONES:
-        backbone = BACKBONES[name](settings)
-    else:
+        models = BACKBONE_FAMILIES[family]
+        models.check_name(model)
+        return lambda settings: models.make(settings, model)
+    if name not in BACKBONES:
         option = f"MODEL.CONV_BODY is {cfg.MODEL.CONV_BODY!r}, [<neck>.]<backbone>[_fpt], and its backbone"
         raise unknown_part(backbone_names(), name, option=option)
-    _warn_about_pixels(cfg, backbone)
-    return backbone
+    return BACKBONES[name]
 
 
 def backbone_names() -> tuple[str, ...]:
@@ -90,19 +109,3 @@ def _residual_norm(norm: NormBuilder | None, depth: int) -> Callable[[int, bool]
         return lambda channels, ends_branch: norm(channels)
     scale = sum(BLOCKS[depth]) ** -0.5
     return lambda channels, ends_branch: FrozenBatchNorm2d(channels, scale=scale if ends_branch else 1.0)
-
-
-def _warn_about_pixels(cfg: CfgNode, backbone: nn.Module) -> None:
-    """Log when images are prepared as caffe backbones expect them, and this one's weights expect another way."""
-    values = getattr(backbone, "pixel_values", None)
-    is_caffe_like = cfg.PIXEL_FORMAT == "BGR" and all(std == 1 for std in cfg.PIXEL_STDS)
-    if isinstance(values, PixelValues) and is_caffe_like and values.pixel_format == "RGB":
-        _LOGGER.warning(
-            "MODEL.CONV_BODY is %s, but the images are prepared as caffe backbones expect them. The weights of %s "
-            "expect: PIXEL_FORMAT: %s, PIXEL_MEANS: %s, PIXEL_STDS: %s",
-            cfg.MODEL.CONV_BODY,
-            type(backbone).__name__,
-            values.pixel_format,
-            values.means,
-            values.stds,
-        )

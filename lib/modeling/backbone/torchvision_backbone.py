@@ -88,12 +88,17 @@ class TorchvisionBackbone(nn.Module):
                     delattr(container, child)
 
 
-def _create(name: str) -> nn.Module:
+def check_torchvision_name(name: str) -> None:
+    """Raise UserError where torchvision has no model of this name; the nearest names are given."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         advice = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
         raise UserError(f"torchvision has no model {name!r}{advice}")
+
+
+def _create(name: str) -> nn.Module:
+    check_torchvision_name(name)
     return torchvision.models.get_model(name, weights=None)
 
 

@@ -109,8 +109,9 @@ def _level_strides(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_mixtures(cfg: CfgNode) -> None:
     options = cfg.MODEL.FPT
-    key_dim = options.KEY_DIM or cfg.FPN.DIM // 2
-    name = f"MODEL.FPT.KEY_DIM is {key_dim}" if options.KEY_DIM else f"half of FPN.DIM is {key_dim}"
     for kind, mixtures in (("SELF", options.NUM_MIXTURES_SELF), ("GROUNDING", options.NUM_MIXTURES_GROUNDING)):
-        if kind.lower() in options.INTERACTIONS and key_dim % mixtures:
-            raise UserError(f"{name}, but must be a multiple of MODEL.FPT.NUM_MIXTURES_{kind} ({mixtures})")
+        if kind.lower() in options.INTERACTIONS and options.KEY_DIM % mixtures:
+            raise UserError(
+                f"MODEL.FPT.KEY_DIM is {options.KEY_DIM}, but must be a multiple of MODEL.FPT.NUM_MIXTURES_{kind} "
+                f"({mixtures})"
+            )

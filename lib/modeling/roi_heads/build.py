@@ -89,6 +89,13 @@ MASK_HEADS: dict[str, HeadEntry[MaskHeadSettings]] = {
 }
 
 
+def check_head_names(cfg: CfgNode) -> None:
+    """Raise UserError where FAST_RCNN.ROI_BOX_HEAD or, with MODEL.MASK_ON, MRCNN.ROI_MASK_HEAD is unknown."""
+    _find_box_head(cfg)
+    if cfg.MODEL.MASK_ON:
+        _find_mask_head(cfg)
+
+
 def build_roi_heads(
     cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder
 ) -> RoIHeads:
@@ -105,7 +112,7 @@ def build_roi_heads(
         UserError: a head's name is unknown, or the neck lacks a level.
     """
     options = cfg.FAST_RCNN
-    entry = find_part(BOX_HEADS, options.ROI_BOX_HEAD, option="FAST_RCNN.ROI_BOX_HEAD")
+    entry = _find_box_head(cfg)
     pooler = _build_pooler(cfg, cfg.FAST_RCNN, strides, is_adaptive=entry.is_adaptive)
     head = entry.make(
         BoxHeadSettings(
@@ -145,11 +152,19 @@ def build_roi_heads(
     )
 
 
+def _find_box_head(cfg: CfgNode) -> HeadEntry[BoxHeadSettings]:
+    return find_part(BOX_HEADS, cfg.FAST_RCNN.ROI_BOX_HEAD, option="FAST_RCNN.ROI_BOX_HEAD")
+
+
+def _find_mask_head(cfg: CfgNode) -> HeadEntry[MaskHeadSettings]:
+    return find_part(MASK_HEADS, cfg.MRCNN.ROI_MASK_HEAD, option="MRCNN.ROI_MASK_HEAD")
+
+
 def _build_mask_branch(
     cfg: CfgNode, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder
 ) -> MaskBranch:
     options = cfg.MRCNN
-    entry = find_part(MASK_HEADS, options.ROI_MASK_HEAD, option="MRCNN.ROI_MASK_HEAD")
+    entry = _find_mask_head(cfg)
     pooler = _build_pooler(cfg, cfg.MRCNN, strides, is_adaptive=entry.is_adaptive)
     head = entry.make(
         MaskHeadSettings(
