@@ -50,7 +50,8 @@ def load_cfg(cfg_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
     assignments = [] if path is None else read_yaml(path)
     sources = merge(cfg, [*assignments, *read_pairs(opts)], dict(flatten_options(OPTIONS)))
     if path is not None:
-        cfg.cfg_dir = path.resolve().parent
+        cfg.cfg_file = path.resolve()
+        cfg.cfg_dir = cfg.cfg_file.parent
     check_cfg(cfg, sources)
     return cfg.freeze()
 
