@@ -14,6 +14,7 @@ from fpt.utils.environment import describe_environment
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json, write_text
 from fpt.utils.logging import add_log_file
+from fpt.utils.own_files import claim_outputs, note_outputs, recorded
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -42,18 +43,27 @@ def start_run_folder(folder: Path, cfg: CfgNode, *, command: Sequence[str]) -> N
     _LOGGER.info("run folder: %s", folder)
 
 
+def log_files(folder: Path, *, command: Sequence[str]) -> list[Path]:
+    """The files that `start_log` writes."""
+    name = command[0].removeprefix("fpt-").removeprefix("fpt.")
+    return [folder / "log.txt", folder / f"environment_{name}.json"]
+
+
 def start_log(folder: Path, *, command: Sequence[str]) -> None:
     """Make the folder of an evaluation or inference, describe it in environment_<program>.json, log into log.txt.
 
     The folder may be that of a training run, whose environment.json stays.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or holds files of these names that are not ours.
     """
+    log, environment = log_files(folder, command=command)
+    claim_outputs([log, environment])
     with _explained(folder):
-        add_log_file(folder / "log.txt")
-        name = command[0].removeprefix("fpt-").removeprefix("fpt.")
-        write_json(folder / f"environment_{name}.json", describe_environment(command))
+        note_outputs(log)
+        add_log_file(log)
+        with recorded(environment):
+            write_json(environment, describe_environment(command))
 
 
 @contextmanager

@@ -33,13 +33,10 @@ _Line = dict[str, Any]
 _Records = dict[str, list[_Line]]
 
 
-def claim_outputs(
+def check_outputs(
     targets: Iterable[Path], *, inputs: Iterable[Path] = (), advice: str = "give another --output_dir"
 ) -> None:
-    """Make sure that all of `targets` may be written, before any work is done; their folders are made.
-
-    Called by the main process. A folder that an earlier version has left without a record, but with its
-    ``environment*.json``, is taken for ours: its files of fixed names, not its drawings.
+    """Make sure that no file of a user would be lost by writing `targets`; nothing is written.
 
     Args:
         targets: files that will be written.
@@ -47,15 +44,12 @@ def claim_outputs(
         advice: the way out, for the message.
 
     Raises:
-        UserError: a target is an input, exists and is not ours, or its folder cannot be written.
+        UserError: a target is an input, or exists and is not ours.
     """
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
-    for target in targets:
-        by_folder[target.parent].append(target)
     places = {_place(path) for path in inputs} - {None}
     taken: list[Path] = []
     foreign: list[Path] = []
-    for folder, paths in by_folder.items():
+    for folder, paths in _by_folder(targets).items():
         is_own = own_files(folder)
         existing = [path for path in paths if os.path.lexists(path)]
         taken += [path for path in existing if _place(path) in places]
@@ -67,9 +61,36 @@ def claim_outputs(
             f"{_some(foreign)} would be written over, but {_plural(foreign, 'was not written by this program')}, or "
             f"changed since; {advice}, or move away what is there"
         )
-    earlier = [folder / name for folder in by_folder for name in _earlier_names(folder)]
-    for folder in by_folder:
-        _prepare(folder, [path for path in earlier if path.parent == folder and path.is_file()])
+
+
+def claim_outputs(
+    targets: Iterable[Path], *, inputs: Iterable[Path] = (), advice: str = "give another --output_dir"
+) -> None:
+    """`check_outputs`, then make the folders of `targets` and their records; called by the main process.
+
+    A folder that an earlier version has left without a record, but with its ``environment*.json``, is taken for ours:
+    its files of fixed names, not its drawings.
+
+    Raises:
+        UserError: as `check_outputs`, or a folder cannot be written.
+    """
+    targets = list(targets)
+    check_outputs(targets, inputs=inputs, advice=advice)
+    folders = _by_folder(targets)
+    earlier = {folder: [folder / name for name in _earlier_names(folder)] for folder in folders}
+    for folder in folders:
+        try:
+            with _open_record(folder):
+                _append([(path, _describe(path)) for path in earlier[folder] if path.is_file()])
+        except OSError as error:
+            raise UserError(f"output folder {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[path.parent].append(path)
+    return folders
 
 
 def own_files(folder: Path) -> Callable[[str], bool]:
@@ -201,19 +222,6 @@ def _environments(folder: Path) -> set[str]:
         if isinstance(content, dict) and content.keys() >= _ENVIRONMENT_KEYS:
             found.add(path.name)
     return found
-
-
-def _prepare(folder: Path, earlier: Sequence[Path]) -> None:
-    """Make the folder and its record, with what an earlier version has left in it.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        with _open_record(folder):
-            _append([(path, _describe(path)) for path in earlier])
-    except OSError as error:
-        raise UserError(f"output folder {folder} cannot be written: {error.strerror or error}") from None
 
 
 def _place(path: Path) -> tuple[int, int] | None:
