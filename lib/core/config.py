@@ -83,7 +83,9 @@ def resolve_data_path(cfg: CfgNode, path: str) -> Path:
     Raises:
         UserError: it is in none of these places; the message lists them.
     """
-    return _find(path, _data_folders(cfg), "set DATA_DIR to the folder that holds it")
+    is_absolute = Path(path).expanduser().is_absolute()
+    advice = "DATA_DIR moves relative paths alone" if is_absolute else "set DATA_DIR to the folder that holds it"
+    return _find(path, _data_folders(cfg), advice)
 
 
 def resolve_weights_path(cfg: CfgNode, path: str) -> Path:
