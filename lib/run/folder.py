@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fpt.core.config import with_absolute_paths
@@ -23,13 +24,17 @@ _LOGGER = logging.getLogger("fpt")
 
 
 def new_run_folder(root: str | Path, name: str) -> Path:
-    """``<root>/<name>/<time>``, which does not exist yet."""
+    """Make ``<root>/<name>/<time>``, which did not exist before.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(root) / name / time
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = Path(root) / name / f"{time}_{number}"
+    for number in itertools.count(1):
+        folder = Path(root) / name / (time if number == 1 else f"{time}_{number}")
+        with _explained(folder), suppress(FileExistsError):  # that of a run which began in the same second
+            folder.mkdir(parents=True)
+            break
     return folder
 
 
