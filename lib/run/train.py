@@ -165,17 +165,14 @@ class _Run:
 
     def _start_folder(self) -> None:
         self._lock(self.folder)
+        evaluations = [evaluation_folder(self.folder, test.dataset.name) for test in self.datasets]
         start_run_folder(
             self.folder,
             self.cfg,
             command=self.options.command,
             identity=self.identity,
             growing=growing_files(self.folder, self.options),
-            later=[
-                path
-                for test in self.datasets
-                for path in evaluation_files(evaluation_folder(self.folder, test.dataset.name))
-            ],
+            later=[path for folder in evaluations for path in evaluation_files(folder)],
         )
 
     def _make_snapshots(self) -> Snapshots:
