@@ -39,7 +39,13 @@ class FoundImages:
 
 @dataclass
 class _Search:
-    """What the search of a folder has found: images by the sub-folder that they lie in, and what it has left out."""
+    """What the search of a folder has found.
+
+    Attributes:
+        images: files, each with the sub-folder that it lies in.
+        left_out: how many there are of each other kind.
+        seen: folders that were entered.
+    """
 
     images: list[tuple[Path, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)

@@ -13,10 +13,8 @@ from fpt.utils.errors import UserError
 from fpt.utils.own_files import recorded
 
 FILES = ("a.jpg", "b.PNG", "c.heic", "d.HEIC", "e.mp4", "noname", ".hidden.jpg", "a.json", "x/a.jpg", "x/y/b.jpg")
-LEFT_OUT = (
-    "left out of {}: 1 files without suffix, 2 results of this program, 1 sub-folders (--recursive enters them), "
-)
-LEFT_OUT += "1 x .json, 1 x .mp4, 2 x .heic"
+LEFT_OUT = ["1 files without suffix", "2 results of this program", "1 sub-folders (--recursive enters them)"]
+LEFT_OUT += ["1 x .json", "1 x .mp4", "2 x .heic"]
 
 
 @pytest.fixture
