@@ -110,7 +110,7 @@ def _named(word: str | Path, *, enters_folders: bool) -> Iterator[tuple[Path, st
         yield path, ""
         return
     matches = [Path(match) for match in sorted(glob.glob(str(word), recursive=True))]
-    is_own = {folder: own_files(folder) for folder in {match.parent for match in matches}}
+    is_own = {folder: own_files(folder, with_data=False) for folder in {match.parent for match in matches}}
     images = [match for match in matches if _kind(match, is_result=is_own[match.parent](match.name)) is None]
     if not images:
         raise UserError(f"--images {str(word)!r} finds {len(matches)} files and folders, but no image")
@@ -126,7 +126,7 @@ def _search(folder: Path, name: str, search: _Search, *, enters_folders: bool) -
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror or error}") from None
-    is_own = own_files(folder)
+    is_own = own_files(folder, with_data=False)
     for entry in entries:
         if not entry.is_dir():
             kind = _kind(entry, is_result=is_own(entry.name))

@@ -61,7 +61,7 @@ def generate_shapes(
     files = _files(folder, (num_train, num_val))
     claim_outputs([path for path in files if path.name != _MARKER], advice="give a new folder")
     _remove_others(files)
-    with recorded(*files):
+    with recorded(*files, are_data=True):
         _write_json(folder / _MARKER, {**parameters, "complete": False})
         for split, (name, count) in enumerate(zip(SPLITS, (num_train, num_val), strict=True)):
             _write_split(folder, name, split=split, count=count, size=size, seed=seed)

@@ -93,29 +93,39 @@ def _by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
     return folders
 
 
-def own_files(folder: Path) -> Callable[[str], bool]:
-    """A function that tells whether the file of a name in `folder` is ours, as it is now."""
+def own_files(folder: Path, *, with_data: bool = True) -> Callable[[str], bool]:
+    """A function that tells whether the file of a name in `folder` is ours, as it is now.
+
+    Args:
+        folder: the folder.
+        with_data: also those of data sets that we have made, which are read as any other; False = results alone.
+    """
     records = _read_records(folder)
     if records is None:
         earlier = _earlier_names(folder)
         return lambda name: name in earlier
-    known = records
+    known = {name: [line for line in lines if with_data or not line.get("data")] for name, lines in records.items()}
     return lambda name: any(_matches(folder / name, line) for line in known.get(name, ()))
 
 
 @contextmanager
-def recorded(*paths: Path) -> Iterator[None]:
+def recorded(*paths: Path, are_data: bool = False) -> Iterator[None]:
     """Context that writes `paths`, and enters them into the records of their folders.
+
+    Args:
+        paths: the files.
+        are_data: whether they are those of a data set, which programs read, rather than results.
 
     Raises:
         OSError: a record cannot be written.
     """
-    note_outputs(*paths)
+    kind = {"data": True} if are_data else {}
+    _append([(path, {"file": path.name, **kind}) for path in paths], is_flushed=True)
     try:
         yield
     finally:
         with suppress(OSError):  # without the second line the first one says that they are ours
-            _append([(path, _describe(path)) for path in paths])
+            _append([(path, {**_describe(path), **kind}) for path in paths])
 
 
 def note_outputs(*paths: Path) -> None:
@@ -149,7 +159,7 @@ def _open_record(folder: Path) -> TextIO:
 
 def _read_records(folder: Path) -> _Records | None:
     """The last line about each file, of each process; None without a record. Unreadable lines are left out."""
-    files = sorted(folder.glob(f"{_RECORD}*.jsonl"))
+    files = _record_files(folder)
     found: _Records = defaultdict(list)
     for file in files:
         last: dict[str, _Line] = {}
@@ -162,6 +172,10 @@ def _read_records(folder: Path) -> _Records | None:
         for name, line in last.items():
             found[name].append(line)
     return found if files else None
+
+
+def _record_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_RECORD}*.jsonl"))
 
 
 def _lines(file: Path) -> Sequence[str]:
@@ -204,9 +218,9 @@ def _checksum(path: Path) -> str:
 
 def _earlier_names(folder: Path) -> set[str]:
     """Names that earlier versions gave to files in `folder`, if they described their run in it or up to two above."""
-    if _read_records(folder) is not None:
+    if _record_files(folder):
         return set()
-    above = [place for place in folder.absolute().parents[:2] if _read_records(place) is None]
+    above = [place for place in folder.absolute().parents[:2] if not _record_files(place)]
     own = _environments(folder)
     return own | _EARLIER_NAMES if own or any(map(_environments, above)) else set()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fpt.run.image_files import find_images, find_named_images, output_names
+from fpt.synthetic.shapes import generate_shapes
 from fpt.utils.errors import UserError
 from fpt.utils.own_files import recorded
 
@@ -36,6 +37,12 @@ def test_what_is_left_out_is_said_in_one_line(photos: Path, caplog: pytest.LogCa
     assert found.names == ["a", "b"]
     (line,) = caplog.messages
     assert sorted(line.split(": ")[1].split(", ")) == sorted(LEFT_OUT)
+
+
+def test_images_of_a_data_set_that_we_have_made_are_images(tmp_path: Path) -> None:
+    generate_shapes(tmp_path, num_train=2, num_val=0, size=32)
+    assert find_images(tmp_path / "images" / "train").names == ["000000", "000001"]
+    assert find_named_images([str(tmp_path / "images" / "*" / "*.jpg")]).names == ["000000", "000001"]
 
 
 def test_sub_folders_are_entered_and_keep_their_names(photos: Path) -> None:
