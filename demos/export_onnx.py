@@ -20,11 +20,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from fpt.cli.common import run_command
 from fpt.layers.norm import group_norm
 from fpt.modeling.backbone.resnet import ResNet
 from fpt.modeling.neck.compose import PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.utils.own_files import claim_outputs, recorded
 
 BOUND = 1e-3  # of the largest value of a map: what float32 may differ between two orders of summation
 
@@ -84,9 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dynamic", action="store_true", help="leave height and width free")
     parser.add_argument("--output", type=Path, default=Path("outputs/neck.onnx"), help="the file (%(default)s)")
     args = parser.parse_args(argv)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    claim_outputs([args.output], advice="give another --output")
     model, size = make_model(args.max_keys), (args.size[0], args.size[1])
-    export(model, size, args.output, is_dynamic=args.dynamic)
+    with recorded(args.output):
+        export(model, size, args.output, is_dynamic=args.dynamic)
     status = 0
     for tried in [size, (size[1], size[0]), (2 * size[0] + 1, size[1])] if args.dynamic else [size]:
         difference = compare(model, tried, args.output)

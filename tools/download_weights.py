@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fpt.utils.errors import UserError
+from fpt.utils.own_files import claim_outputs, note_outputs, recorded
+
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0
 
@@ -102,10 +105,12 @@ def is_right(path: Path, file: WeightFile) -> bool:
 def download(file: WeightFile, folder: Path) -> Path:
     """Fetch a file into `folder`, unless it is there; returns its path.
 
-    What an interrupted download has left in ``<name>.part`` is gone on from, where the server can do that.
+    What an interrupted download has left in ``<name>.part`` is gone on from, where the server can do that; such a file
+    of another program is left alone.
 
     Raises:
-        DownloadError: there is no address, the server cannot be reached, or what came is not the file.
+        DownloadError: there is no address, the server cannot be reached, what came is not the file, or `folder` cannot
+            be written or holds another program's file of this name.
     """
     target = folder / file.name
     if target.is_file():
@@ -117,8 +122,12 @@ def download(file: WeightFile, folder: Path) -> Path:
             f"{file.name} has no stable address ({file.source}): put it into {folder} by hand, or use torchvision's "
             "ResNet as data/README.md describes"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{file.name}.part"
+    try:
+        claim_outputs([part, target])
+        note_outputs(part)
+    except UserError as error:
+        raise DownloadError(str(error)) from error
     try:
         _fetch(file.url, part)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -129,7 +138,8 @@ def download(file: WeightFile, folder: Path) -> Path:
     if not is_right(part, file):
         part.unlink()
         raise DownloadError(f"what {file.url} gave is not {describe(file)}; it was removed: start again")
-    part.replace(target)
+    with recorded(target):
+        part.replace(target)
     return target
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from fpt.checkpoint.checkpoint import Checkpoint, checkpoint_name, load_checkpoint, save_checkpoint
-from fpt.checkpoint.manifest import forget_file, is_temporary, read_manifest
+from fpt.checkpoint.manifest import MANIFEST, forget_file, is_temporary, read_manifest
 from fpt.utils.errors import UserError
 from fpt.utils.files import remove_leftovers
 
@@ -106,6 +107,15 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(steps, key=lambda path: -steps[path])
 
 
+def has_foreign_manifest(folder: Path) -> bool:
+    """Whether the ``manifest.json`` of a folder is there, but none of checkpoints."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return False
+    is_empty = path.read_bytes().strip() in (b"", b"{}")
+    return not is_empty and not any("sha256" in entry for entry in read_manifest(folder).values())
+
+
 def load_newest(run: Path) -> tuple[Path, Checkpoint]:
     """The intact checkpoint of the most steps in ``<run>/ckpt``, and its file; damaged ones are named and skipped.
 
@@ -123,13 +133,28 @@ def load_newest(run: Path) -> tuple[Path, Checkpoint]:
     raise UserError(f"nothing to resume: {run / 'ckpt'} holds no checkpoint; give --load_ckpt FILE")
 
 
-def newest_run(root: Path) -> Path:
+def newest_run(root: Path, *, why_not: Callable[[Path], str] = lambda run: "") -> Path:
     """The run folder in `root` that was last written a checkpoint into.
 
+    Args:
+        root: holds the runs.
+        why_not: reason for which a run is not taken; empty for one that is.
+
     Raises:
-        UserError: no folder in it holds one.
+        UserError: no folder in it holds a checkpoint, or there is a reason against each that does.
     """
-    found = [path for run in (root.iterdir() if root.is_dir() else ()) for path in checkpoints_in(run / "ckpt")]
-    if not found:
+    newest = {
+        run: max(path.stat().st_mtime for path in paths)
+        for run in (root.iterdir() if root.is_dir() else ())
+        if (paths := checkpoints_in(run / "ckpt"))
+    }
+    if not newest:
         raise UserError(f"nothing to resume: no run in {root} holds a checkpoint; give --output_dir or --load_ckpt")
-    return max(found, key=lambda path: path.stat().st_mtime).parent.parent
+    runs = sorted(newest, key=lambda run: -newest[run])
+    for run in runs:
+        if not why_not(run):
+            return run
+    raise UserError(
+        f"nothing to resume: {why_not(runs[0])}; --output_dir {runs[0]} --resume goes on with it all the same, so does "
+        "--load_ckpt FILE --resume with that of the file; without --resume a new run begins"
+    )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
-from fpt.run.attention_maps import draw_attention_files
-from fpt.run.image_files import find_images
+from fpt.cli.images import add_image_options, read_images
+from fpt.run.attention_maps import draw_attention_files, figure_files
 from fpt.run.trained_model import load_trained_model
+from fpt.utils.own_files import check_outputs
 
 
 def point(text: str) -> tuple[float, float]:
@@ -28,9 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         "weights of the rendering transformers: one figure for each image and point."
     )
     add_weights_options(parser, required=True)
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--image_dir", type=Path, metavar="DIR", help="all images of this folder")
-    images.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these images")
+    add_image_options(parser)
     parser.add_argument("--points", type=point, nargs="+", required=True, metavar="X,Y", help="in pixels of the image")
     parser.add_argument("--output_dir", type=Path, default=Path("attention_outputs"), help="where to (%(default)s)")
     parser.add_argument("--output_format", choices=("png", "jpg", "pdf"), default="png", help="type (%(default)s)")
@@ -45,7 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     refuse_detectron(args.load_detectron)
-    trained = load_trained_model(args.load_ckpt, read_config(args).freeze())
-    images = find_images(args.image_dir) if args.image_dir is not None else args.images
-    draw_attention_files(trained, images, args.points, args.output_dir, suffix=args.output_format)
+    cfg = read_config(args).freeze()
+    found = read_images(args)
+    figures = [figure_files(name, args.points, args.output_dir, suffix=args.output_format) for name in found.names]
+    check_outputs(sum(figures, []), inputs=found.images)
+    draw_attention_files(
+        load_trained_model(args.load_ckpt, cfg),
+        found.images,
+        args.points,
+        args.output_dir,
+        names=found.names,
+        suffix=args.output_format,
+    )
     return 0

@@ -16,11 +16,12 @@ from fpt.cli.common import (
     refuse_detectron,
     run_command,
 )
-from fpt.run.folder import start_log
-from fpt.run.image_files import find_images
-from fpt.run.predict_files import predict_files
+from fpt.cli.images import add_image_options, read_images
+from fpt.run.folder import log_files, start_log
+from fpt.run.predict_files import predict_files, result_files
 from fpt.run.predictor import Predictor
 from fpt.utils.distributed import from_main
+from fpt.utils.own_files import check_outputs
 from fpt.utils.seeding import seed_everything
 from fpt.visualization.image_output import FORMATS
 
@@ -29,9 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser("Draw what a checkpoint finds: one result for every image, even when nothing is found.")
     add_weights_options(parser, required=True)
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--image_dir", type=Path, metavar="DIR", help="all images of this folder")
-    images.add_argument("--images", type=Path, metavar="FILE", nargs="+", help="these images")
+    add_image_options(parser)
     parser.add_argument("--output_dir", type=Path, default=Path("infer_outputs"), help="where to (%(default)s)")
     parser.add_argument(
         "--output_format",
@@ -50,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="a class has the same colour everywhere, or each object its own (%(default)s)",
     )
     parser.add_argument(
-        "--thresh", type=number_between(0, 1), help="lowest score of a detection that is shown (VIS_TH)"
+        "--thresh",
+        type=number_between(0, 1),
+        help="lowest score of a detection that is shown (VIS_TH); below TEST.SCORE_THRESH it lowers that, too",
     )
     return parser
 
@@ -65,21 +66,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
-    images = find_images(args.image_dir) if args.image_dir is not None else args.images
+    found = read_images(args)
+    command = ("fpt-infer", *arguments)
+    targets = result_files(
+        found.names, args.output_dir, formats=args.output_format, merges_pdfs=args.merge_pdfs
+    ) + log_files(args.output_dir, command=command)
+    from_main(lambda: check_outputs(targets, inputs=found.images))
     seed_everything(cfg.RNG_SEED)
     predictor = Predictor(args.load_ckpt, cfg=cfg, score_threshold=args.thresh)
-    from_main(lambda: start_log(args.output_dir, command=("fpt-infer", *arguments)))
-    found = predict_files(
+    from_main(lambda: start_log(args.output_dir, command=command))
+    done = predict_files(
         predictor,
-        images,
+        found.images,
         args.output_dir,
+        names=found.names,
         formats=args.output_format,
         merges_pdfs=args.merge_pdfs,
         colour_by=args.colour_by,
     )
-    if found.failures:
-        print(f"error: no result for {', '.join(str(path) for path in found.failures)}", file=sys.stderr)
-    return 1 if found.failures else 0
+    if done.failures:
+        print(f"error: no result for {', '.join(str(path) for path in done.failures)}", file=sys.stderr)
+    return 1 if done.failures else 0
 
 
 def _truth(text: str) -> bool:

@@ -60,7 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
         default="no",
         choices=("yes", "auto"),
         help="go on with step, optimizer and data of --load_ckpt, or of the newest checkpoint in --output_dir or of "
-        "the newest run; auto: if --output_dir holds one, else start",
+        "the newest run of this yaml file (the same path or content) on these data; a run of another file or of other "
+        "data goes on where --output_dir or --load_ckpt names it; auto: if --output_dir holds one, else start",
     )
     parser.add_argument("--no_save", action="store_true", help="write no checkpoint")
     for name, flag, text in (

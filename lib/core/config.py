@@ -58,7 +58,8 @@ def load_cfg(cfg_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNode:
     pairs = read_pairs(opts)
     sources = merge(cfg, [*written, *pairs], options)
     if path is not None:
-        cfg.cfg_dir = path.resolve().parent
+        cfg.cfg_file = path.resolve()
+        cfg.cfg_dir = cfg.cfg_file.parent
         log_original_defaults(written, cfg, sources)
     check_cfg(cfg, sources)
     log_unreached_steps(cfg, written)
@@ -109,7 +110,9 @@ def resolve_data_path(cfg: CfgNode, path: str) -> Path:
     Raises:
         UserError: it is in none of these places; the message lists them.
     """
-    return _find(path, _data_folders(cfg), "set DATA_DIR to the folder that holds it")
+    is_absolute = Path(path).expanduser().is_absolute()
+    advice = "DATA_DIR moves relative paths alone" if is_absolute else "set DATA_DIR to the folder that holds it"
+    return _find(path, _data_folders(cfg), advice)
 
 
 def resolve_weights_path(cfg: CfgNode, path: str) -> Path:

@@ -23,16 +23,19 @@ class CfgNode(dict[str, Any]):
     Attributes:
         cfg_dir: folder of the yaml file that the tree was loaded from, or None. It is no option: it isn't among the
             keys, but ``clone`` keeps it.
+        cfg_file: that yaml file, or None; likewise.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         object.__setattr__(self, "_frozen", False)
         object.__setattr__(self, "cfg_dir", None)
+        object.__setattr__(self, "cfg_file", None)
         for key, value in (values or {}).items():
             self[key] = value
 
     cfg_dir: Path | None
+    cfg_file: Path | None
     _frozen: bool
 
     def __getattr__(self, name: str) -> Any:
@@ -42,7 +45,7 @@ class CfgNode(dict[str, Any]):
             raise AttributeError(f"no option {name!r} here; there are {', '.join(self) or 'none'}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "cfg_dir":
+        if name in ("cfg_dir", "cfg_file"):
             object.__setattr__(self, name, value)
         else:
             self[name] = value
@@ -88,10 +91,10 @@ class CfgNode(dict[str, Any]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.to_dict(), self.is_frozen, self.cfg_dir)
+        return _rebuild, (self.to_dict(), self.is_frozen, self.cfg_dir, self.cfg_file)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CfgNode:
-        return _rebuild(self.to_dict(), self.is_frozen, self.cfg_dir)
+        return _rebuild(self.to_dict(), self.is_frozen, self.cfg_dir, self.cfg_file)
 
     def _check_writable(self, key: str) -> None:
         if self._frozen:
@@ -119,7 +122,7 @@ class CfgNode(dict[str, Any]):
 
     def clone(self) -> CfgNode:
         """A deep, writable copy."""
-        return _rebuild(self.to_dict(), False, self.cfg_dir)
+        return _rebuild(self.to_dict(), False, self.cfg_dir, self.cfg_file)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts all the way down; the leaves are shared (they are immutable)."""
@@ -138,9 +141,9 @@ class CfgNode(dict[str, Any]):
                 yield prefix + key, value
 
 
-def _rebuild(values: dict[str, Any], frozen: bool, cfg_dir: Path | None) -> CfgNode:
+def _rebuild(values: dict[str, Any], frozen: bool, cfg_dir: Path | None, cfg_file: Path | None) -> CfgNode:
     node = CfgNode(values)
-    node.cfg_dir = cfg_dir
+    node.cfg_dir, node.cfg_file = cfg_dir, cfg_file
     return node.freeze() if frozen else node
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
 
 _DEBUG_IMAGES = 32
+_OR_YAML = ", or the yaml file that the run was started with: --cfg FILE --output_dir RUN --resume"
 
 
 def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
@@ -49,10 +51,7 @@ def build_dataset(
     """
     files = find_dataset(name, cfg.DATASETS)
     read = find_part(DATASET_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
-    try:
-        ann_file, image_dir = (resolve_data_path(cfg, path) for path in (files.ann_file, files.image_dir))
-    except UserError as error:
-        raise UserError(f"data set {name}: {error}") from None
+    ann_file, image_dir = find_files(cfg, name)
     return CocoDataset(
         name=name,
         ann_file=ann_file,
@@ -74,6 +73,25 @@ def build_dataset(
 def build_reading(cfg: CfgNode) -> ImageReading:
     """How images become 8-bit RGB."""
     return ImageReading(exif=cfg.DATA_LOADER.EXIF, stretch=cfg.DATA_LOADER.STRETCH)
+
+
+def find_files(cfg: CfgNode, name: str) -> tuple[Path, Path]:
+    """The annotation file and the image folder of a data set.
+
+    Raises:
+        UserError: the name is unknown, or one of them is not there; the option that says where it is now is named.
+    """
+    files = find_dataset(name, cfg.DATASETS)
+    try:
+        return resolve_data_path(cfg, files.ann_file), resolve_data_path(cfg, files.image_dir)
+    except UserError as error:
+        moved = [
+            f"DATASETS.{name}.{key} PATH"
+            for key, path in (("ANN_FILE", files.ann_file), ("IMAGE_DIR", files.image_dir))
+            if Path(path).expanduser().is_absolute() and not Path(path).expanduser().exists()
+        ]
+        advice = f"; if it was moved: --set {' '.join(moved)}{_OR_YAML}" if moved else ""
+        raise UserError(f"data set {name}: {error}{advice}") from None
 
 
 def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> ReplacingImages:

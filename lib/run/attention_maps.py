@@ -22,7 +22,9 @@ from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.run.image_files import output_names
 from fpt.run.trained_model import TrainedModel
 from fpt.utils.errors import UserError
+from fpt.utils.own_files import claim_outputs, recorded
 from fpt.visualization.attention_figure import BarPanel, HeatPanel, LevelView, draw_attention, save_figure
+from fpt.visualization.image_output import explained_output
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -33,6 +35,7 @@ def draw_attention_files(
     points_xy: Sequence[tuple[float, float]],
     output_dir: Path,
     *,
+    names: Sequence[str] | None = None,
     suffix: str = "png",
 ) -> list[Path]:
     """Write a figure for each image and point: ``<output_dir>/<name>_<x>_<y>.<suffix>``; returns the files.
@@ -42,28 +45,38 @@ def draw_attention_files(
         images: files.
         points_xy: (x, y) in pixels of every image.
         output_dir: is made where it is missing.
+        names: of each image's figures; None = those that `output_names` gives.
         suffix: png, jpg or pdf.
 
     Raises:
-        UserError: the model has no transformer, an image cannot be read, or a point is outside of one.
+        UserError: the model has no transformer, an image cannot be read, a point is outside of one, or a figure would
+            be written over an image or another file that is not this program's.
     """
     cfg, model = trained.cfg, trained.model
     transformer = dict(model.neck.named_children()).get("transformer")
     if not isinstance(transformer, FeaturePyramidTransformer):
         raise UserError(f"MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has no transformer to look at: add _fpt")
-    output_dir.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path, name in zip(images, output_names(images), strict=True):
+    names = output_names(images) if names is None else names
+    targets = [figure_files(name, points_xy, output_dir, suffix=suffix) for name in names]
+    written = sum(targets, [])
+    claim_outputs(written, inputs=images)
+    for path, files in zip(images, targets, strict=True):
         image = read_image(path)
         _check_points(points_xy, image, path)
         features = pyramid_of(cfg, model, image)
-        for x, y in points_xy:
+        for (x, y), target in zip(points_xy, files, strict=True):
             views = look(transformer, features, (x, y), (image.shape[0], image.shape[1]))
-            target = output_dir / f"{name}_{x:g}_{y:g}.{suffix}"
-            save_figure(draw_attention(image, (x, y), views), target)
+            with explained_output(target), recorded(target):
+                save_figure(draw_attention(image, (x, y), views), target)
             _LOGGER.info("wrote %s", target)
-            written.append(target)
     return written
+
+
+def figure_files(
+    name: str, points_xy: Sequence[tuple[float, float]], output_dir: Path, *, suffix: str = "png"
+) -> list[Path]:
+    """The files of an image of this name, one for each point."""
+    return [output_dir / f"{name}_{x:g}_{y:g}.{suffix}" for x, y in points_xy]
 
 
 def _check_points(points_xy: Sequence[tuple[float, float]], image: np.ndarray, path: Path) -> None:

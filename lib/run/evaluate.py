@@ -20,14 +20,15 @@ from fpt.parallel.processes import process_group
 from fpt.run.adapt import resolve_config
 from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
 from fpt.run.devices import own_devices, parallelize
-from fpt.run.draw_dataset import draw_dataset
-from fpt.run.folder import start_log
+from fpt.run.draw_dataset import draw_dataset, drawing_files
+from fpt.run.folder import log_files, start_log
 from fpt.run.options import EvaluationOptions
 from fpt.run.trained_model import load_trained_model
 from fpt.structures.detections import Detections
 from fpt.utils.distributed import from_main, is_distributed, is_main, world_size
 from fpt.utils.errors import UserError
 from fpt.utils.logging import run_logging
+from fpt.utils.own_files import check_outputs, claim_outputs, recorded
 from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
@@ -94,10 +95,19 @@ def evaluate_checkpoint(
             raise UserError("no data set to evaluate on: give --dataset NAME, or set TEST.DATASETS in the yaml file")
         seed_everything(cfg.RNG_SEED)
         datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
+        output_dir = options.output_dir or default_output_dir(checkpoint)
+        parts = [
+            EvaluationOptions(
+                output_dir=output_dir / dataset.name if len(datasets) > 1 else output_dir,
+                index_range=options.index_range,
+                draws=options.draws or cfg.VIS,
+            )
+            for dataset in datasets
+        ]
+        from_main(lambda: _check_outputs(output_dir, options.command, datasets, parts))
         trained = load_trained_model(checkpoint, cfg)
         for dataset in datasets:
             match_classes(dataset, trained.class_names, source=checkpoint)
-        output_dir = options.output_dir or default_output_dir(checkpoint)
         from_main(lambda: start_log(output_dir, command=options.command))
         _LOGGER.info("evaluating on %s", _describe_devices(cfg, uses_all=options.uses_all_gpus))
         model: nn.Module = trained.model
@@ -105,15 +115,41 @@ def evaluate_checkpoint(
             model = parallelize(model, cfg).eval()
         _LOGGER.info("checkpoint %s: %d steps", checkpoint, trained.step)
         result = EvaluatedCheckpoint(metrics={}, failures=[])
-        for dataset in datasets:
-            folder = output_dir / dataset.name if len(datasets) > 1 else output_dir
-            own = EvaluationOptions(output_dir=folder, index_range=options.index_range, draws=options.draws or cfg.VIS)
+        for dataset, part in zip(datasets, parts, strict=True):
             result.metrics[dataset.name], failures = _evaluate_and_draw(
-                cfg, model, dataset, own, class_names=trained.class_names, source=checkpoint
+                cfg, model, dataset, part, class_names=trained.class_names, source=checkpoint
             )
             result.failures.extend(failures)
-            _LOGGER.info("results: %s", folder)
+            _LOGGER.info("results: %s", part.output_dir)
         return result
+
+
+def _check_outputs(
+    output_dir: Path, command: Sequence[str], datasets: Sequence[CocoDataset], parts: Sequence[EvaluationOptions]
+) -> None:
+    """UserError before any work where a result would be written over a file that is not ours."""
+    check_outputs(log_files(output_dir, command=command))
+    for dataset, part in zip(datasets, parts, strict=True):
+        check_outputs(_result_files(dataset, part), inputs=_inputs(dataset, part))
+
+
+def _result_files(dataset: CocoDataset, options: EvaluationOptions) -> list[Path]:
+    """What an evaluation of a data set writes."""
+    if options.output_dir is None:
+        return []
+    ids = list(dataset.image_ids)[slice(*(options.index_range or (None,)))]
+    drawings = drawing_files(dataset, ids, options.output_dir / "vis") if options.draws else []
+    return [*evaluation_files(options.output_dir), *drawings]
+
+
+def _inputs(dataset: CocoDataset, options: EvaluationOptions) -> list[Path]:
+    images = [dataset.image_path(index) for index in range(len(dataset))] if options.draws else []
+    return [dataset.ann_file, *images]
+
+
+def evaluation_files(folder: Path) -> list[Path]:
+    """What `evaluate_detections` writes into a folder."""
+    return [folder / name for name in ("bbox.json", "segm.json", "metrics.json")]
 
 
 def _evaluate_and_draw(
@@ -127,6 +163,7 @@ def _evaluate_and_draw(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Metrics, and the drawings that could not be written."""
     labels = match_classes(dataset, class_names, source=source)
+    from_main(lambda: claim_outputs(_result_files(dataset, options), inputs=_inputs(dataset, options)))
     detections = detect_dataset(cfg, model, dataset, labels=labels, index_range=options.index_range)
     metrics = evaluate_detections(cfg, dataset, detections, options.output_dir, labels=labels)
     if not (options.draws and options.output_dir is not None and is_main()):
@@ -197,8 +234,10 @@ def evaluate_detections(
 def _evaluate_or_explain(
     cfg: CfgNode, part: EvaluatedPart, detections: Sequence[Detections], output_dir: Path | None
 ) -> dict[str, Any]:
+    written = [] if output_dir is None else evaluation_files(output_dir)
     try:
-        return evaluate_dataset(part, detections, output_dir, evaluators=cfg.TEST.EVALUATOR)
+        with recorded(*written):
+            return evaluate_dataset(part, detections, output_dir, evaluators=cfg.TEST.EVALUATOR)
     except OSError as error:
         raise UserError(f"the results cannot be written into {output_dir}: {error}") from error
 

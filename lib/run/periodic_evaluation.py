@@ -47,6 +47,11 @@ def open_test_datasets(cfg: CfgNode, class_names: tuple[str, ...]) -> list[Opene
     return [OpenedDataset(data, match_classes(data, class_names, source=source)) for data in datasets]
 
 
+def evaluation_folder(folder: Path, name: str) -> Path:
+    """Where a run in `folder` writes what its evaluations of a data set find."""
+    return folder / "eval" / name
+
+
 def make_evaluation(
     cfg: CfgNode,
     state: TrainState,
@@ -78,7 +83,7 @@ def make_evaluation(
                 cfg,
                 test.dataset,
                 detect_dataset(cfg, state.model, test.dataset, labels=test.labels, should_stop=should_stop),
-                folder / "eval" / test.dataset.name,
+                evaluation_folder(folder, test.dataset.name),
                 labels=test.labels,
             )
             for test in datasets

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from fpt.run.image_files import output_names
 from fpt.run.predictor import Predictor
-from fpt.utils.distributed import gather_on_main, share_of_range
+from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
+from fpt.utils.own_files import claim_outputs, recorded
 from fpt.visualization.draw import ColourBy
-from fpt.visualization.image_output import merge_pdfs
+from fpt.visualization.image_output import explained_output, merge_pdfs
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -30,11 +31,20 @@ class PredictedFiles:
     failures: list[Path]
 
 
+def result_files(
+    names: Sequence[str], output_dir: Path, *, formats: Sequence[str], merges_pdfs: bool = False
+) -> list[Path]:
+    """The files that `predict_files` writes for images of these names."""
+    files = [_with_suffix(output_dir / name, suffix) for name in names for suffix in _all(formats, merges_pdfs)]
+    return [*files, output_dir / "results.pdf"] if merges_pdfs else files
+
+
 def predict_files(
     predictor: Predictor,
     images: Sequence[Path],
     output_dir: Path,
     *,
+    names: Sequence[str] | None = None,
     formats: Sequence[str] = ("png", "json"),
     merges_pdfs: bool = False,
     colour_by: ColourBy = "class",
@@ -48,17 +58,25 @@ def predict_files(
         predictor: the model.
         images: files.
         output_dir: where the results go.
+        names: of the results of each image, without suffix; None = those that `output_names` gives.
         formats: "png", "jpg", "pdf", "json".
         merges_pdfs: write one results.pdf of all images too.
         colour_by: "class", or "object" for a colour of its own for each detection.
+
+    Raises:
+        UserError: a result would be written over an image or another file that is not this program's; nothing is
+            written then.
     """
-    formats = list(dict.fromkeys([*formats, *(["pdf"] if merges_pdfs else [])]))
-    names = output_names(images)
+    names = output_names(images) if names is None else names
+    targets = result_files(names, output_dir, formats=formats, merges_pdfs=merges_pdfs)
+    from_main(lambda: claim_outputs(targets, inputs=images))
     written: list[Path] = []
     failures: list[Path] = []
     for index in range(*share_of_range(0, len(images))):
+        files = [_with_suffix(output_dir / names[index], suffix) for suffix in _all(formats, merges_pdfs)]
         try:
-            written += _predict_file(predictor, images[index], output_dir / names[index], formats, colour_by)
+            _predict_file(predictor, images[index], files, colour_by)
+            written += files
         except UserError as error:
             failures.append(images[index])
             _LOGGER.error("%s", error)
@@ -68,22 +86,28 @@ def predict_files(
     written, failures = (sum(parts, []) for parts in zip(*gathered, strict=True))
     pages = [path for path in written if path.suffix == ".pdf"]
     if merges_pdfs and pages:
-        merge_pdfs(pages, output_dir / "results.pdf")
+        with explained_output(targets[-1]), recorded(targets[-1]):
+            merge_pdfs(pages, targets[-1])
     _LOGGER.info("%d of %d images done: %s", len(images) - len(failures), len(images), output_dir)
     return PredictedFiles(written=written, failures=failures)
 
 
-def _predict_file(
-    predictor: Predictor, path: Path, target: Path, formats: Sequence[str], colour_by: ColourBy
-) -> list[Path]:
-    """Detect in one image and write `target` in each format; returns the files.
+def _all(formats: Sequence[str], merges_pdfs: bool) -> list[str]:
+    return list(dict.fromkeys([*formats, *(["pdf"] if merges_pdfs else [])]))
+
+
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}.{suffix}")
+
+
+def _predict_file(predictor: Predictor, path: Path, files: Sequence[Path], colour_by: ColourBy) -> None:
+    """Detect in one image and write `files`, each in the format of its suffix.
 
     Raises:
         UserError: the image cannot be read, or a file cannot be written.
     """
     result = predictor(path)
     _LOGGER.info("%s: %d detection%s", path, len(result), "" if len(result) == 1 else "s")
-    files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
-    for file in files:
-        result.save(file, colour_by=colour_by)
-    return files
+    with explained_output(files[0]), recorded(*files):
+        for file in files:
+            result.save(file, colour_by=colour_by)

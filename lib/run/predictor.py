@@ -109,9 +109,11 @@ class Prediction:
             colour_by: as in `draw`.
 
         Raises:
-            UserError: another suffix, or the file cannot be written.
+            UserError: another suffix, the file cannot be written, or it is the image itself.
         """
         path = Path(path)
+        if self.source is not None and path.exists() and self.source.exists() and path.samefile(self.source):
+            raise UserError(f"{path} is the image that was detected in; give another name")
         if path.suffix.lower() == ".json":
             with explained_output(path):
                 write_json(path, self.to_json())
@@ -149,8 +151,8 @@ class Predictor:
         checkpoint: file of a checkpoint; configuration, class names and pixel format come from it.
         cfg: another configuration for the same model, such as one with a larger TEST.SCALE; None = the checkpoint's.
         device: "auto", "cpu", "cuda", "cuda:0" (or another number) or "mps"; not used with `cfg`, which has its own.
-        score_threshold: detections with a lower score are left out; None = VIS_TH of the configuration. The model
-            itself drops those below TEST.SCORE_THRESH.
+        score_threshold: detections with a lower score are left out; None = VIS_TH of the configuration. Where it is
+            below TEST.SCORE_THRESH, under which the model itself drops them, that is lowered to it.
 
     Attributes:
         cfg: the configuration, frozen.
@@ -169,9 +171,12 @@ class Predictor:
         device: str = "auto",
         score_threshold: float | None = None,
     ) -> None:
-        trained = load_trained_model(checkpoint, cfg, device=device)
+        def lowest_score(cfg: CfgNode) -> float:
+            return float(cfg.VIS_TH) if score_threshold is None else score_threshold
+
+        trained = load_trained_model(checkpoint, cfg, device=device, lowest_score=lowest_score)
         self.cfg, self.class_names = trained.cfg, trained.class_names
-        self.score_threshold = self.cfg.VIS_TH if score_threshold is None else score_threshold
+        self.score_threshold = lowest_score(self.cfg)
         self._model = trained.model
         self._transform = build_transform(self.cfg, is_train=False)
 

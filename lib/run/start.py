@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights
-from fpt.checkpoint.store import checkpoints_in, load_newest, newest_run
+from fpt.checkpoint.store import checkpoints_in, has_foreign_manifest, load_newest, newest_run
 from fpt.core.config_node import CfgNode
 from fpt.engine.resume import check_classes, restore_training
 from fpt.engine.state import TrainState
 from fpt.modeling.build import build_model, load_pretrained_backbone
 from fpt.parallel.processes import max_restarts, num_machines, restart_count
 from fpt.run.options import RunOptions
+from fpt.run.run_identity import RunIdentity, identity_of, warn_of_changes, why_another
 from fpt.solver.build import build_optimizer, build_scaler
 from fpt.solver.moving_average import MovingAverage
 from fpt.utils.distributed import from_main
@@ -34,6 +36,8 @@ class Start:
         source: file of the checkpoint, None without.
         checkpoint: its content, until `build_training` has used it up; None without.
         is_resumed: whether the checkpoint's run goes on, rather than that its weights start a new one.
+        run: the run folder, None where a new one is made.
+        identity: what the run is of.
     """
 
     step: int
@@ -41,29 +45,43 @@ class Start:
     source: Path | None = None
     checkpoint: Checkpoint | None = None
     is_resumed: bool = False
+    run: Path | None = None
+    identity: RunIdentity
 
 
-def read_start(options: RunOptions, cfg: CfgNode, *, images_per_step: int) -> Start:
+def read_start(options: RunOptions, cfg: CfgNode, *, images_per_step: int, lock: Callable[[Path], None]) -> Start:
     """The start that `load_ckpt`, `resume` and `start_step` of the options ask for, on every process.
 
     A training that torchrun has restarted goes on from its newest checkpoint, if it has written one.
 
+    Args:
+        options: of the run.
+        cfg: the configuration.
+        images_per_step: images that a step takes.
+        lock: is called for the folder of a run that goes on, before its checkpoints are read, by the main process.
+
     Raises:
-        UserError: the checkpoint is missing or unreadable, there is none to resume from, a new run would write among
-            the checkpoints of another, or a restart couldn't find its own.
+        UserError: the checkpoint is missing or unreadable, there is none to resume from, the newest run is of another
+            yaml file or data set, a new run would write among the checkpoints of another, or a restart couldn't find
+            its own.
     """
-    return from_main(lambda: _read_start(options, cfg, images_per_step))
+    return from_main(lambda: _read_start(options, cfg, images_per_step, lock))
 
 
-def _read_start(options: RunOptions, cfg: CfgNode, images_per_step: int) -> Start:
+def _read_start(options: RunOptions, cfg: CfgNode, images_per_step: int, lock: Callable[[Path], None]) -> Start:
     step, images = options.start_step, options.start_step * images_per_step
     is_resumed = _is_resumed(options)
+    identity = identity_of(cfg)
+    run = _resumed_run(options, cfg, identity) if is_resumed else options.output_dir
+    if is_resumed and run is not None and run.is_dir():
+        lock(run)
+        warn_of_changes(identity, run)
     if options.load_ckpt is not None and not (is_resumed and restart_count()):
         source, checkpoint = options.load_ckpt, load_checkpoint(options.load_ckpt)
-    elif is_resumed:
-        source, checkpoint = load_newest(options.output_dir or newest_run(Path(cfg.OUTPUT_DIR) / options.name))
+    elif is_resumed and run is not None:
+        source, checkpoint = load_newest(run)
     else:
-        return Start(step=step, images=images)
+        return Start(step=step, images=images, run=run, identity=identity)
     if is_resumed:
         if step not in (0, checkpoint.step):
             _LOGGER.warning("--start_step %d is not used: the checkpoint has %d steps", step, checkpoint.step)
@@ -75,7 +93,26 @@ def _read_start(options: RunOptions, cfg: CfgNode, images_per_step: int) -> Star
                 images,
                 images_per_step,
             )
-    return Start(step=step, images=images, source=source, checkpoint=checkpoint, is_resumed=is_resumed)
+    return Start(
+        step=step,
+        images=images,
+        source=source,
+        checkpoint=checkpoint,
+        is_resumed=is_resumed,
+        run=run,
+        identity=identity,
+    )
+
+
+def _resumed_run(options: RunOptions, cfg: CfgNode, identity: RunIdentity) -> Path | None:
+    """The folder that a run goes on in; None for a new one, where a checkpoint lies in no run folder."""
+    if options.output_dir is not None:
+        return options.output_dir
+    if options.load_ckpt is not None:
+        folder = options.load_ckpt.parent
+        return folder.parent if folder.name == "ckpt" else None
+    root = Path(cfg.OUTPUT_DIR) / options.name
+    return newest_run(root, why_not=lambda run: why_another(identity, run))
 
 
 def _is_resumed(options: RunOptions) -> bool:
@@ -87,6 +124,11 @@ def _is_resumed(options: RunOptions) -> bool:
             )
         return options.resume == "yes"
     has_checkpoints = bool(checkpoints_in(options.output_dir / "ckpt"))
+    if options.saves_checkpoints and not has_checkpoints and has_foreign_manifest(options.output_dir / "ckpt"):
+        raise UserError(
+            f"{options.output_dir / 'ckpt' / 'manifest.json'} would be written over, but lists no checkpoints of this "
+            "program; give another --output_dir, or move it away"
+        )
     if options.resume == "auto":
         return has_checkpoints
     if max_restarts() and num_machines() > 1 and options.saves_checkpoints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,18 @@ from fpt.modeling.detector import compile_backbone
 from fpt.parallel.processes import process_group
 from fpt.run.adapt import adapt_to_batch, resolve_config
 from fpt.run.devices import describe_devices, parallelize
-from fpt.run.folder import new_run_folder, start_run_folder
+from fpt.run.evaluate import evaluation_files
+from fpt.run.folder import growing_files, new_run_folder, start_run_folder
 from fpt.run.options import RunOptions
-from fpt.run.periodic_evaluation import make_evaluation, open_test_datasets
+from fpt.run.periodic_evaluation import evaluation_folder, make_evaluation, open_test_datasets
 from fpt.run.pixels import resolve_pixels
 from fpt.run.reporting import check_packages, make_curves, make_profile, make_writers
-from fpt.run.start import Start, build_training, read_start
+from fpt.run.start import build_training, read_start
 from fpt.run.training_images import TrainingImages
 from fpt.solver.build import amp_dtype, build_schedule
 from fpt.utils.distributed import from_main
 from fpt.utils.errors import LoaderError, UserError
+from fpt.utils.folder_lock import locked_folder
 from fpt.utils.logging import run_logging
 from fpt.utils.memory import frozen_objects
 from fpt.utils.seeding import seed_everything
@@ -89,21 +92,22 @@ def train(cfg: CfgNode, options: RunOptions | None = None) -> TrainResult:
         LoaderError: the loader hung, or lost a worker.
     """
     options = options or RunOptions()
-    with process_group(), run_logging():
-        return _Run(adapt_to_batch(resolve_config(cfg), options), options).train()
+    with process_group(), run_logging(), ExitStack() as locks:
+        return _Run(adapt_to_batch(resolve_config(cfg), options), options, locks).train()
 
 
 class _Run:
-    """The parts of a training run."""
+    """The parts of a training run; `locks` keeps its folder locked."""
 
-    def __init__(self, cfg: CfgNode, options: RunOptions) -> None:
+    def __init__(self, cfg: CfgNode, options: RunOptions, locks: ExitStack) -> None:
         self.cfg, self.options = cfg, options
+        self._locks, self._is_locked = locks, False
         batch_size = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
         _log_batch(cfg, batch_size=batch_size, iter_size=options.iter_size)
         check_packages(options)
         seed_everything(cfg.RNG_SEED)
         self.images_per_step = batch_size * options.iter_size
-        start = read_start(options, cfg, images_per_step=self.images_per_step)
+        start = read_start(options, cfg, images_per_step=self.images_per_step, lock=self._lock)
         self.cfg = cfg = resolve_pixels(cfg, start.checkpoint)
         self.loader = build_train_loader(
             cfg,
@@ -116,14 +120,14 @@ class _Run:
         if cfg.MODEL.COMPILE:
             compile_backbone(self.state.model)
         self.datasets = open_test_datasets(cfg, self.class_names)
-        self.folder = _run_folder(cfg, options, start)
-        self.start_step = start.step
+        self.folder = from_main(lambda: start.run or new_run_folder(cfg.OUTPUT_DIR, options.name))
+        self.start_step, self.identity = start.step, start.identity
         self.stop = StopSignals()
 
     def train(self) -> TrainResult:
         """Make the run folder, attach what reports, run the loop."""
         cfg, options, state, folder = self.cfg, self.options, self.state, self.folder
-        from_main(lambda: start_run_folder(folder, cfg, command=options.command))
+        from_main(self._start_folder)
         snapshots = self._make_snapshots() if options.saves_checkpoints else None
         curves = make_curves(cfg, options, folder, start_step=self.start_step)
         evaluation = make_evaluation(
@@ -154,6 +158,24 @@ class _Run:
                 profile.close()
             curves.close()
         return self._result(evaluation)
+
+    def _lock(self, folder: Path) -> None:
+        """Keep other trainings out of the folder until this one ends; on the main process."""
+        if not self._is_locked:
+            self._locks.enter_context(locked_folder(folder))
+            self._is_locked = True
+
+    def _start_folder(self) -> None:
+        self._lock(self.folder)
+        evaluations = [evaluation_folder(self.folder, test.dataset.name) for test in self.datasets]
+        start_run_folder(
+            self.folder,
+            self.cfg,
+            command=self.options.command,
+            identity=self.identity,
+            growing=growing_files(self.folder, self.options),
+            later=[path for folder in evaluations for path in evaluation_files(folder)],
+        )
 
     def _make_snapshots(self) -> Snapshots:
         train = self.cfg.TRAIN
@@ -264,11 +286,3 @@ def _log_batch(cfg: CfgNode, *, batch_size: int, iter_size: int) -> None:
             "the gradient is the mean over the %d batches; SOLVER.BASE_LR is not raised for it (--lr X sets it)",
             iter_size,
         )
-
-
-def _run_folder(cfg: CfgNode, options: RunOptions, start: Start) -> Path:
-    if options.output_dir is not None:
-        return options.output_dir
-    if start.is_resumed and start.source is not None and start.source.parent.name == "ckpt":
-        return start.source.parent.parent
-    return new_run_folder(cfg.OUTPUT_DIR, options.name)

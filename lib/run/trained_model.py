@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from fpt.modeling.detector import GeneralizedRCNN
 from fpt.run.adapt import resolve_config
 from fpt.run.pixels import resolve_pixels
 from fpt.utils.distributed import from_main
+
+_LOGGER = logging.getLogger("fpt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +38,21 @@ class TrainedModel:
     step: int
 
 
-def load_trained_model(path: str | Path, cfg: CfgNode | None = None, *, device: str = "auto") -> TrainedModel:
+def load_trained_model(
+    path: str | Path,
+    cfg: CfgNode | None = None,
+    *,
+    device: str = "auto",
+    lowest_score: Callable[[CfgNode], float] | None = None,
+) -> TrainedModel:
     """The model of a checkpoint, with the averaged weights where it has them.
 
     Args:
         path: the checkpoint.
         cfg: the configuration; None = the one that the checkpoint holds, on `device`.
         device: "auto", "cpu", "cuda", "cuda:0" (or another number) or "mps".
+        lowest_score: the lowest score that will be shown, 0 to 1, for a configuration: TEST.SCORE_THRESH is lowered to
+            it where it is higher; None leaves it as it is.
 
     Raises:
         UserError: the file is missing or unusable, or the checkpoint is of another model than `cfg` describes.
@@ -50,6 +62,8 @@ def load_trained_model(path: str | Path, cfg: CfgNode | None = None, *, device: 
         cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
         cfg.DEVICE = device
     cfg = resolve_pixels(resolve_config(cfg), checkpoint)
+    if lowest_score is not None:
+        cfg = _with_scores_from(cfg, lowest_score(cfg))
     model = build_model(cfg, num_classes=len(checkpoint.classes) + 1)
     checkpoint.use_average()
     load_weights(model, checkpoint, source=path)
@@ -59,3 +73,12 @@ def load_trained_model(path: str | Path, cfg: CfgNode | None = None, *, device: 
         class_names=tuple(checkpoint.classes),
         step=checkpoint.step,
     )
+
+
+def _with_scores_from(cfg: CfgNode, lowest: float) -> CfgNode:
+    if lowest >= cfg.TEST.SCORE_THRESH:
+        return cfg
+    _LOGGER.info("TEST.SCORE_THRESH: %g -> %g, the lowest score that is shown", cfg.TEST.SCORE_THRESH, lowest)
+    copy = cfg.clone()
+    copy.TEST.SCORE_THRESH = lowest
+    return copy.freeze()

@@ -12,9 +12,10 @@ from fpt.dataloaders.coco import CocoDataset
 from fpt.engine.curves import CurveWriter
 from fpt.engine.state import TrainState
 from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
-from fpt.run.draw_dataset import draw_dataset
+from fpt.run.draw_dataset import draw_dataset, drawing_files
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
+from fpt.utils.own_files import claim_outputs
 from fpt.utils.seeding import preserve_rng_state
 
 _LOGGER = logging.getLogger("fpt")
@@ -63,5 +64,6 @@ class TrainingImages:
             found = detect_dataset(self.cfg, self.state.model, self.dataset, labels=self.labels, index_range=(0, end))
         if is_main():
             folder = self.folder / "images" / f"step{step}"
+            claim_outputs(drawing_files(self.dataset, [item.image_id for item in found], folder))
             drawn = draw_dataset(self.dataset, found, folder, score_threshold=self.cfg.VIS_TH)
             self.curves.add_images(step, drawn.last)

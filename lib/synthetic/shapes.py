@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from fpt.synthetic.scene import CLASS_NAMES, Scene, SceneObject, make_scene
 from fpt.utils.errors import UserError
+from fpt.utils.own_files import claim_outputs, own_files, recorded
 
 KEYPOINT_NAMES = ("top", "right", "bottom", "left", "centre")
 SKELETON = ((1, 5), (2, 5), (3, 5), (4, 5))
@@ -43,28 +44,58 @@ def generate_shapes(
         num_train, num_val: images of each split.
         size: longer side of the images in pixels; the shorter one is as long, or three quarters of it.
         seed: what the images are drawn from.
-        overwrite: replace a data set made with other parameters.
+        overwrite: replace a data set made with other parameters; files in its folders that are not its own stay.
 
     Returns:
         True if it was written, False if it was there.
 
     Raises:
-        UserError: for parameters out of range, or a folder that holds something else.
+        UserError: for parameters out of range, or a folder that holds something else, such as a file with the name of
+            one of the data set's that was not written by this program.
     """
     folder = Path(folder)
     parameters = {"format": _FORMAT, "num_train": num_train, "num_val": num_val, "size": size, "seed": seed}
     _check_parameters(parameters)
     if _is_there(folder, parameters, overwrite=overwrite):
         return False
-    for name in ("images", "annotations", "semantic"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / _MARKER, {**parameters, "complete": False})
-    for split, (name, count) in enumerate(zip(SPLITS, (num_train, num_val), strict=True)):
-        _write_split(folder, name, split=split, count=count, size=size, seed=seed)
-    (folder / "classes.txt").write_text("\n".join(("background", *CLASS_NAMES)) + "\n", encoding="utf-8")
-    _write_json(folder / _MARKER, {**parameters, "complete": True})
+    files = _files(folder, (num_train, num_val))
+    claim_outputs([path for path in files if path.name != _MARKER], advice="give a new folder")
+    _remove_others(files)
+    with recorded(*files, are_data=True):
+        _write_json(folder / _MARKER, {**parameters, "complete": False})
+        for split, (name, count) in enumerate(zip(SPLITS, (num_train, num_val), strict=True)):
+            _write_split(folder, name, split=split, count=count, size=size, seed=seed)
+        (folder / "classes.txt").write_text("\n".join(("background", *CLASS_NAMES)) + "\n", encoding="utf-8")
+        _write_json(folder / _MARKER, {**parameters, "complete": True})
     return True
+
+
+def _files(folder: Path, counts: tuple[int, ...]) -> list[Path]:
+    """All files of a data set."""
+    files = [folder / _MARKER, folder / "classes.txt"]
+    for name, count in zip(SPLITS, counts, strict=True):
+        files.append(folder / "annotations" / f"{name}.json")
+        files += [_image_path(folder, name, index) for index in range(count)]
+        files += [_semantic_path(folder, name, index) for index in range(count)]
+    return files
+
+
+def _image_path(folder: Path, name: str, index: int) -> Path:
+    return folder / "images" / name / f"{index:06d}.jpg"
+
+
+def _semantic_path(folder: Path, name: str, index: int) -> Path:
+    return folder / "semantic" / name / f"{index:06d}.png"
+
+
+def _remove_others(files: Sequence[Path]) -> None:
+    """Remove what an earlier data set has left beside `files`, and nothing that is not ours."""
+    kept = set(files)
+    for folder in {path.parent for path in files}:
+        is_own = own_files(folder)
+        for path in folder.iterdir():
+            if path not in kept and is_own(path.name):
+                path.unlink()
 
 
 def _check_parameters(parameters: dict[str, int]) -> None:
@@ -84,7 +115,9 @@ def _is_there(folder: Path, parameters: dict[str, int], *, overwrite: bool) -> b
     try:
         found = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"shapes: {folder} holds something else (it has no {_MARKER}); give a new folder") from None
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= parameters.keys():
+        raise UserError(f"shapes: {folder} holds something else (it has no {_MARKER} of ours); give a new folder")
     if not found.pop("complete", False):
         return False
     if found == parameters:
@@ -104,17 +137,16 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write_split(folder: Path, name: str, *, split: int, count: int, size: int, seed: int) -> None:
-    image_dir, semantic_dir = folder / "images" / name, folder / "semantic" / name
-    for path in (image_dir, semantic_dir, folder / "annotations"):
-        path.mkdir(parents=True, exist_ok=True)
+    for path in (folder / "images" / name, folder / "semantic" / name):
+        path.mkdir(parents=True, exist_ok=True)  # also for no images
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
         scene = make_scene(seed=seed, split=split, index=index, size=size)
-        stem, image_id = f"{index:06d}", split * _VAL_ID_OFFSET + index + 1
-        _write_image(image_dir / f"{stem}.jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        _write_image(semantic_dir / f"{stem}.png", scene.semantic, [])
-        images.append({"id": image_id, "file_name": f"{stem}.jpg", **_size_of(scene)})
+        path, image_id = _image_path(folder, name, index), split * _VAL_ID_OFFSET + index + 1
+        _write_image(path, scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        _write_image(_semantic_path(folder, name, index), scene.semantic, [])
+        images.append({"id": image_id, "file_name": path.name, **_size_of(scene)})
         for item in scene.objects:
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **_annotation(item)})
     content = {

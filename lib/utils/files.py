@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
+import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _MAX_NAME_BYTES = 255
+_MAX_AGE = 24 * 3600.0
+_TEMPORARY = re.compile(r"(\.(?P<computer>[0-9a-f]{8}))?\.(?P<process>\d+)\.tmp$")
+"""The end of a temporary file's name; earlier versions left the computer out."""
 
 
 def write_atomic(
@@ -34,16 +42,45 @@ def write_atomic(
 
 
 def _temporary_name(name: str) -> str:
-    """A name beside `name` that a file system takes wherever it takes `name`, which may have all of 255 bytes."""
-    end = f".{os.getpid()}.tmp"
+    """A name beside `name` that a file system takes wherever it takes `name`, which may have all of 255 bytes.
+
+    It tells the computer and the process, so that what a dead one has left can be told from what is being written.
+    """
+    end = f".{_computer()}.{os.getpid()}.tmp"
     start = os.fsencode(name)[: _MAX_NAME_BYTES - len(end) - 1]
     return f".{start.decode(errors='ignore')}{end}"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes have left in `folder`."""
+    """Remove the temporary files that killed processes have left in `folder`.
+
+    Those are the files of dead processes of this computer, and any that nothing was written into for a day: of other
+    computers' processes, on a shared disk, no more can be known.
+    """
     for file in folder.glob(".*.tmp"):
-        file.unlink(missing_ok=True)
+        if match := _TEMPORARY.search(file.name):
+            with suppress(FileNotFoundError):  # its process has just moved it into place
+                is_here = match["computer"] in (None, _computer())
+                if time.time() - file.stat().st_mtime > _MAX_AGE or is_here and not _is_alive(int(match["process"])):
+                    file.unlink()
+
+
+def _computer() -> str:
+    """This computer's mark in file names, which does not tell its name."""
+    return hashlib.blake2b(os.fsencode(platform.node()), digest_size=4).hexdigest()
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this number runs on this computer, whoever's it is."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _flush_folder(folder: Path) -> None:
@@ -58,8 +95,8 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
-    write_atomic(path, lambda file: file.write(text.encode("utf-8")))
+    """Write `text` as UTF-8, atomically; the bytes of a file's name that are none stand there as ``\\udcff``."""
+    write_atomic(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:

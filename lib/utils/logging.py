@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ _DATE_FORMAT = "%H:%M:%S"
 def setup_logging(*, process: int = 0) -> logging.Logger:
     """Send the messages of the package to standard output, and keep them for `add_log_file`.
 
-    Calling it again replaces the earlier destinations.
+    Calling it again replaces the earlier destinations. What the encoding of standard output lacks, such as the bytes of
+    a file's name that is no UTF-8, is written as an escape there.
 
     Args:
         process: number of this process; those from 1 on send warnings and errors alone, with their number.
@@ -24,6 +26,8 @@ def setup_logging(*, process: int = 0) -> logging.Logger:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     line = f"[process {process}] {_FORMAT}" if process else _FORMAT
     for handler in (logging.StreamHandler(sys.stdout), _Memory()):
         handler.setFormatter(logging.Formatter(line, _DATE_FORMAT))
@@ -57,7 +61,7 @@ def run_logging() -> Iterator[None]:
 def add_log_file(path: Path) -> None:
     """Append every message since `setup_logging`, and those to come, to the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _LogFile(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
     logger = logging.getLogger("fpt")
     for handler in list(logger.handlers):

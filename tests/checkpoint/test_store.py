@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,7 +171,9 @@ def test_crash_between_file_and_manifest_loses_nothing(
 
 def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
     store = fill(tmp_path, 5)
-    (tmp_path / "ckpt" / ".model_step6.pth.123.tmp").write_bytes(b"half")
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / "ckpt" / f".model_step6.pth.{process.pid}.tmp").write_bytes(b"half")
     store.remove_leftovers()
     assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == ["manifest.json", "model_step5.pth"]
 

@@ -31,7 +31,7 @@ def test_a_figure_for_each_image_and_point(tiny, checkpoint):
     target = tiny.folder / "figures"
     options = ["--images", tiny.folder / "images/1.png", "--points", "5,6", "60.5,3", "--output_dir", target]
     assert main(tiny.arguments("--load_ckpt", checkpoint, *options, *BACKBONE)) == 0
-    assert sorted(path.name for path in target.iterdir()) == ["1_5_6.png", "1_60.5_3.png"]
+    assert sorted(path.name for path in target.glob("[!.]*")) == ["1_5_6.png", "1_60.5_3.png"]
     assert cv2.imread(str(target / "1_5_6.png")).std() > 20
 
 
@@ -53,3 +53,12 @@ def test_a_point_that_is_none_is_named(tiny, checkpoint, capsys):
     with pytest.raises(SystemExit):
         main(tiny.arguments("--load_ckpt", checkpoint, "--images", "a.png", "--points", "middle"))
     assert "is not X,Y" in capsys.readouterr().err
+
+
+def test_images_of_sub_folders(tiny, checkpoint):
+    (tiny.folder / "images" / "x").mkdir()
+    (tiny.folder / "images" / "1.png").rename(tiny.folder / "images" / "x" / "1.png")
+    target = tiny.folder / "figures"
+    options = ["--image_dir", tiny.folder / "images", "--recursive", "--points", "5,6", "--output_dir", target]
+    assert main(tiny.arguments("--load_ckpt", checkpoint, *options, *BACKBONE)) == 0
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*.png")) == ["2_5_6.png", "x/1_5_6.png"]

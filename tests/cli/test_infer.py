@@ -85,6 +85,23 @@ def test_names_do_not_collide() -> None:
     assert names == ["a", "b", "c_jpg", "c_PNG", "d_jpg", "d_jpg_2", "log_2"]
 
 
+def test_sub_folders_and_patterns(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    (folder / "x").mkdir(parents=True)
+    for number, name in ((1, "a.png"), (2, "x/a.png")):
+        shutil.copy(trained.folder / "images" / f"{number}.png", folder / name)
+    (folder / "b.heic").touch()
+    for words in (("--image_dir", folder), ("--images", folder)):
+        out = tmp_path / words[0]
+        more = ("--load_ckpt", trained.checkpoint, *words, "--recursive", "--output_dir", out)
+        assert main(trained.arguments(*more)) == 0
+        assert f"left out of {folder}: 1 x .heic" in capsys.readouterr().out
+        assert sorted(str(path.relative_to(out)) for path in out.rglob("*.png")) == ["a.png", "x/a.png"]
+    more = ("--load_ckpt", trained.checkpoint, "--images", f"{folder}/*/*.png", "--output_dir", tmp_path / "out")
+    assert main(trained.arguments(*more)) == 0
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a.png"]
+
+
 def test_an_output_that_cannot_be_written_is_one_message_and_the_others_are_drawn(
     trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

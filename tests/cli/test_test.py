@@ -35,7 +35,7 @@ def test_range_images_and_several_devices(trained, tmp_path: Path, capsys: pytes
     more = ("--load_ckpt", trained.checkpoint, "--output_dir", tmp_path, "--range", "1", "2", "--vis")
     assert main(trained.arguments(*more, "--multi-gpu-testing", "--no_cuda")) == 0
     assert "evaluating on cpu" in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "vis").iterdir()] == ["2.png"]
+    assert [path.name for path in (tmp_path / "vis").glob("*.png")] == ["2.png"]
     assert {item["image_id"] for item in json.loads((tmp_path / "bbox.json").read_text())} <= {2}
 
 

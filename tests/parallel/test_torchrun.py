@@ -98,7 +98,8 @@ def test_one_process_writes_and_all_detect(whole: Path, folder: Path, tmp_path: 
     files = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file())
     steps = [f"ckpt/model_step{step}.pth" for step in range(1, STEPS + 1)]
     results = ["eval/val/bbox.json", "eval/val/metrics.json"]
-    others = ["config.yaml", "environment.json", "eval.jsonl", "log.txt", "metrics.jsonl"]
+    others = ["config.yaml", "environment.json", "eval.jsonl", "log.txt", "metrics.jsonl", "run.json"]
+    others += [".lock", ".fpt_files.jsonl", "eval/val/.fpt_files.jsonl"]
     assert files == sorted([*steps, "ckpt/manifest.json", "ckpt/model_best.pth", *results, *others])
     records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [1, 2, 4, 5]

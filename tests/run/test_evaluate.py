@@ -22,7 +22,7 @@ def test_a_model_by_name_of_the_data_set_or_opened(trained, tmp_path: Path) -> N
     assert model.training
     assert set(metrics) == {"bbox", "segm"}
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["bbox"]["AP"] == metrics["bbox"]["AP"]
-    assert sorted(path.name for path in (tmp_path / "out" / "vis").iterdir()) == ["1.png", "2.png"]
+    assert sorted(path.name for path in (tmp_path / "out" / "vis").glob("*.png")) == ["1.png", "2.png"]
     assert evaluate(cfg, model, open_test_dataset(cfg, "tiny_val")) == metrics
     result = evaluate_checkpoint(cfg, trained.checkpoint, EvaluationOptions(output_dir=tmp_path / "whole"))
     assert (result.metrics, result.failures) == ({"tiny_val": metrics}, [])

@@ -141,3 +141,19 @@ def test_a_missing_checkpoint_and_an_absent_device(trained, tmp_path: Path) -> N
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="DEVICE is cuda, but torch sees no GPU"):
             Predictor(trained.checkpoint, device="cuda")
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_lower_threshold_than_the_models_lowers_that(
+    trained, pixels: np.ndarray, is_given: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="fpt")
+    opts = ["TEST.SCORE_THRESH", "0.9", *([] if is_given else ["VIS_TH", "0.0"])]
+    predictor = Predictor(
+        trained.checkpoint, cfg=load_cfg(trained.cfg, opts), score_threshold=0.0 if is_given else None
+    )
+    assert predictor.cfg.TEST.SCORE_THRESH == 0
+    assert 0 <= predictor(pixels).scores.min() < 0.9
+    assert "TEST.SCORE_THRESH: 0.9 -> 0, the lowest score that is shown" in caplog.text
+    higher = Predictor(trained.checkpoint, cfg=load_cfg(trained.cfg), score_threshold=0.5)
+    assert higher.cfg.TEST.SCORE_THRESH == 0.05

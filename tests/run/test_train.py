@@ -50,8 +50,8 @@ def assert_nearly_that_of_float32(run: Path, trained) -> None:
 
 def test_run_folder_says_what_it_holds(trained) -> None:
     run = trained.folder / "run"
-    names = {path.name for path in run.iterdir()} - {"test"}
-    assert names == {"ckpt", "config.yaml", "environment.json", "metrics.jsonl", "log.txt"}
+    names = {path.name for path in run.glob("[!.]*")} - {"test"}
+    assert names == {"ckpt", "config.yaml", "environment.json", "metrics.jsonl", "log.txt", "run.json"}
     assert json.loads((run / "environment.json").read_text())["command"] == "fpt.train"
     assert yaml.safe_load((run / "config.yaml").read_text())["SOLVER"]["MAX_ITER"] == 2
     assert "run folder" in (run / "log.txt").read_text()

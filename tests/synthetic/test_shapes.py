@@ -21,7 +21,7 @@ from fpt.utils.errors import UserError
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not path.name.startswith("."):
             digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -139,6 +139,28 @@ def test_an_interrupted_run_is_made_again(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "images/train/000000.jpg").unlink()
     assert generate_shapes(tmp_path, num_train=1, num_val=0, size=48)
     assert (tmp_path / "images/train/000000.jpg").exists()
+
+
+def test_files_of_the_users_stay(tmp_path: Path) -> None:
+    generate_shapes(tmp_path, num_train=2, num_val=0, size=48)
+    (tmp_path / "images/train/mine.jpg").write_text("keep")
+    assert generate_shapes(tmp_path, num_train=1, num_val=0, size=48, seed=1, overwrite=True)
+    names = {path.name for path in (tmp_path / "images/train").glob("[!.]*")}
+    assert names == {"000000.jpg", "mine.jpg"}
+    (tmp_path / "images/train/000000.jpg").write_text("edited")
+    with pytest.raises(UserError, match="000000.jpg would be written over, but was not written by this program"):
+        generate_shapes(tmp_path, num_train=1, num_val=0, size=48, seed=2, overwrite=True)
+    assert (tmp_path / "images/train/000000.jpg").read_text() == "edited"
+
+
+@pytest.mark.parametrize("content", ["{}", '{"circles": 3}', "[1]", "mine"])
+def test_a_marker_of_another_kind_is_no_permission(tmp_path: Path, content: str) -> None:
+    (tmp_path / "shapes.json").write_text(content)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.jpg").write_text("keep")
+    with pytest.raises(UserError, match="holds something else"):
+        generate_shapes(tmp_path, overwrite=True)
+    assert (tmp_path / "images" / "mine.jpg").exists()
 
 
 def test_wrong_input_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from fpt.utils.own_files import recorded
+
 CONTENT = bytes(range(256)) * 4000
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +90,7 @@ def test_a_file_is_fetched_checked_and_not_fetched_again(server: Server, file: A
     assert path.read_bytes() == CONTENT
     assert tool.download(file, tmp_path / "w") == path
     assert server.ranges == [None]
-    assert [entry.name for entry in (tmp_path / "w").iterdir()] == ["a.pth"]
+    assert [entry.name for entry in (tmp_path / "w").glob("[!.]*")] == ["a.pth"]
 
 
 @pytest.mark.parametrize("is_size_known", [True, False])
@@ -107,19 +109,28 @@ def test_a_download_that_was_cut_off_goes_on(server: Server, file: Any, tmp_path
 
 def test_a_server_without_ranges_starts_anew(server: Server, file: Any, tmp_path: Path) -> None:
     server.knows_ranges = False
-    (tmp_path / "a.pth.part").write_bytes(b"x" * 1000)
+    with recorded(tmp_path / "a.pth.part"):
+        (tmp_path / "a.pth.part").write_bytes(b"x" * 1000)
     assert tool.download(file, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_complete_part_is_only_checked(server: Server, file: Any, tmp_path: Path) -> None:
-    (tmp_path / "a.pth.part").write_bytes(CONTENT)
+    with recorded(tmp_path / "a.pth.part"):
+        (tmp_path / "a.pth.part").write_bytes(CONTENT)
     assert tool.download(file, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_part_of_another_program_is_left_alone(file: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.pth.part").write_bytes(b"a browser's")
+    with pytest.raises(tool.DownloadError, match="a.pth.part would be written over, but was not written by this"):
+        tool.download(file, tmp_path)
+    assert (tmp_path / "a.pth.part").read_bytes() == b"a browser's"
 
 
 def test_a_wrong_checksum_removes_what_came(file: Any, tmp_path: Path) -> None:
     with pytest.raises(tool.DownloadError, match="is not a.pth: the test; .* SHA-256 00000000.*start again"):
         tool.download(replace(file, sha256="00000000"), tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("[!.]*"))
     tool.download(replace(file, sha256=file.sha256[:8], size=None), tmp_path)  # the beginning is enough
 
 

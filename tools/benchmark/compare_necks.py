@@ -19,6 +19,8 @@ from fpt.modeling.neck.build import NECKS
 from fpt.run.options import RunOptions
 from fpt.run.train import train
 from fpt.utils.errors import StoppedAtOnce, UserError
+from fpt.utils.files import write_text
+from fpt.utils.own_files import claim_outputs, recorded
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -66,6 +68,8 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError(f"MODEL.CONV_BODY is {cfg.MODEL.CONV_BODY}; it must end with _fpt, which FPN's runs leave out")
     if not cfg.TEST.DATASETS:
         raise UserError(f"{args.cfg} names no TEST.DATASETS to compare on")
+    target = args.output_dir / "table.md"
+    claim_outputs([target])
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in args.variants}
     for seed in args.seeds:
         for name in args.variants:
@@ -79,7 +83,8 @@ def _run(args: argparse.Namespace) -> int:
             _LOGGER.info("%s, seed %d: %s", name, seed, _summary(found))
             results[name].append(found)
     table = make_table(results, args.classes)
-    (args.output_dir / "table.md").write_text(table, encoding="utf-8")
+    with recorded(target):
+        write_text(target, table)
     print(table, end="")
     return 0
 
