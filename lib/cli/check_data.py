@@ -57,6 +57,9 @@ def _run(args: argparse.Namespace) -> int:
     if not names:
         raise UserError("no data set is named: give --cfg or --dataset")
     checker = DataChecker(cfg)
+    for name in names:
+        if (folder := _drawings(args.draw, name, names)) is not None:
+            checker.check_drawings(name, folder)
     faults = [
         _print(checker.check(name, reads_images=args.read_images, draw_dir=_drawings(args.draw, name, names)))
         for name in names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, check_objects
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import exif_orientation
-from fpt.run.draw_ground_truth import draw_ground_truth
+from fpt.run.draw_ground_truth import draw_ground_truth, drawing_files, input_files
 from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
+from fpt.utils.own_files import check_outputs
 
 _SAME_SIZE_ORIENTATIONS = (2, 3, 4)
 """EXIF orientations that leave height and width as they are, so that sizes do not tell how an image was annotated."""
@@ -28,6 +30,19 @@ class DataChecker:
         self.cfg = cfg
         self._opened: dict[str, CocoDataset] = {}
 
+    def check_drawings(self, name: str, folder: Path) -> None:
+        """Raise UserError where drawings of a data set in `folder` would be written over files that are not ours."""
+        with contextlib.suppress(UserError):  # of a data set that cannot be used `check` says so
+            dataset = self._open(name)
+            files = drawing_files(dataset, folder)
+        if name in self._opened:
+            check_outputs(files, inputs=input_files(dataset), advice="give another folder for --draw")
+
+    def _open(self, name: str) -> CocoDataset:
+        if name not in self._opened:
+            self._opened[name] = build_dataset(self.cfg, name, is_train=True, with_masks=False, logs_report=False)
+        return self._opened[name]
+
     def check(self, name: str, *, reads_images: bool = False, draw_dir: Path | None = None) -> Iterator[Remark]:
         """What is found in a data set, as it is found.
 
@@ -39,8 +54,7 @@ class DataChecker:
         Raises:
             UserError: the data set cannot be used at all; the message says all that is wrong.
         """
-        dataset = build_dataset(self.cfg, name, is_train=True, with_masks=False, logs_report=False)
-        self._opened[name] = dataset
+        dataset = self._open(name)
         masks = "masks" if dataset.has_masks else "boxes only"
         classes = ", ".join(dataset.class_names)
         yield Remark(f"data set {name}: {len(dataset.class_names)} classes ({classes}), {masks}")

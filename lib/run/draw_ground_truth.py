@@ -12,9 +12,10 @@ from fpt.dataloaders.image_io import read_image
 from fpt.run.image_files import output_names
 from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
+from fpt.utils.own_files import claim_outputs, recorded
 from fpt.visualization.draw import draw_detections
 from fpt.visualization.ground_truth import detections_from_annotations
-from fpt.visualization.image_output import save_image
+from fpt.visualization.image_output import explained_output, save_image
 
 
 def draw_ground_truth(dataset: CocoDataset, folder: Path) -> Iterator[Remark]:
@@ -28,12 +29,17 @@ def draw_ground_truth(dataset: CocoDataset, folder: Path) -> Iterator[Remark]:
 
     Returns:
         What could not be read or written, as it happens, and at last the number of drawings.
+
+    Raises:
+        UserError: a drawing would be written over a file that is not ours.
     """
     names = [*dataset.class_names, *(f"{name} (crowd)" for name in dataset.class_names)]
     annotations = dataset.annotations_by_image()
     paths = [dataset.image_path(index) for index in range(len(dataset))]
+    files = drawing_files(dataset, folder)
+    claim_outputs(files, inputs=input_files(dataset), advice="give another folder for --draw")
     num_written = 0
-    for index, (path, name) in enumerate(zip(paths, output_names(paths), strict=True)):
+    for index, (path, file) in enumerate(zip(paths, files, strict=True)):
         size_hw = dataset.size_hw(index)
         truth = detections_from_annotations(
             annotations.get(dataset.image_id(index), []),
@@ -47,12 +53,23 @@ def draw_ground_truth(dataset: CocoDataset, folder: Path) -> Iterator[Remark]:
             drawing = draw_detections(
                 image, truth, names, score_threshold=0.0, with_scores=False, keypoints=_keypoints(dataset, index)
             )
-            save_image(folder / f"{name}.png", drawing)
+            with explained_output(file), recorded(file):
+                save_image(file, drawing)
         except UserError as error:
             yield Remark(f"  ERROR {error}", is_fault=True)
         else:
             num_written += 1
     yield Remark(f"  {num_written} of {len(dataset)} images drawn: {folder}")
+
+
+def drawing_files(dataset: CocoDataset, folder: Path) -> list[Path]:
+    """The file of each image's drawing."""
+    return [folder / f"{name}.png" for name in output_names(input_files(dataset)[:-1])]
+
+
+def input_files(dataset: CocoDataset) -> list[Path]:
+    """The images, and last the annotation file."""
+    return [*(dataset.image_path(index) for index in range(len(dataset))), dataset.ann_file]
 
 
 def _keypoints(dataset: CocoDataset, index: int) -> np.ndarray:

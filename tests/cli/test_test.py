@@ -47,10 +47,10 @@ def test_default_output_dir() -> None:
 def test_other_classes_are_named(
     trained, tmp_path: Path, tiny_factory: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = tiny_factory(tmp_path, ("red", "blue"))
+    other = tiny_factory(tmp_path, ("blue", "white"))
     assert main(other.arguments("--load_ckpt", trained.checkpoint)) == 2
     error = capsys.readouterr().err
-    assert "was trained on the 2 classes [red, green], but data set tiny_val has the 2 classes [red, blue]" in error
+    assert "was trained on the 2 classes [red, green], and data set tiny_val has the 2 classes [blue, white]" in error
 
 
 def test_other_model_is_named(trained, capsys: pytest.CaptureFixture[str]) -> None:

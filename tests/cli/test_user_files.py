@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, save_checkpoint
-from fpt.cli import attention, infer, shapes, test, train
+from fpt.cli import attention, check_data, infer, shapes, test, train
 from fpt.core.config import load_cfg
 from fpt.modeling.build import build_model
 
@@ -20,7 +20,15 @@ USERS = (
     *("1.json", "2.json", "1_5_6.png", "results.pdf", "log.txt", "metrics.json", "metrics.jsonl", "config.yaml"),
     *("environment.json", "environment_infer.json", "environment_test.json", "run.json", "shapes.json", "bbox.json"),
     *("vis/1.png", "vis/2.png", "eval/tiny_val/bbox.json", "images/step1/1.png", "ckpt/manifest.json", "classes.txt"),
-    *("images/train/000000.jpg", "profile/trace.json", "bad_samples.jsonl", "eval.jsonl", "skipped_steps.jsonl"),
+    *(
+        "images/train/000000.jpg",
+        "1.png",
+        "2.png",
+        "profile/trace.json",
+        "bad_samples.jsonl",
+        "eval.jsonl",
+        "skipped_steps.jsonl",
+    ),
 )
 """Files of the user's that have names of ours; each holds its own name."""
 
@@ -35,6 +43,7 @@ PROGRAMS: dict[str, Callable[..., list[str]]] = {
         *("--load_ckpt", home.model, "--images", home.images / "1.png", "--points", "5,6", "--output_dir", out)
     ],
     "test": lambda home, out: ["--load_ckpt", home.model, "--vis", "--output_dir", out],
+    "check": lambda home, out: ["--dataset", "tiny_val", "--draw", out],
     "train": lambda home, out: ["--output_dir", out, "--profile", "--set", *TRAIN],
     "shapes": lambda home, out: ["--output_dir", out, "--num_train", "1", "--num_val", "1", "--size", "48"],
 }
@@ -43,6 +52,7 @@ MAINS = {
     "infer named": infer.main,
     "attention": attention.main,
     "test": test.main,
+    "check": check_data.main,
     "train": train.main,
     "shapes": shapes.main,
 }
@@ -115,7 +125,7 @@ def test_the_users_files_stay_as_they_are(
     assert {Path(path).name for path in after.keys() - before.keys()} <= {"tiny.json.fptcache", ".lock"}
 
 
-@pytest.mark.parametrize("program", ["infer", "attention", "test", "train", "shapes"])
+@pytest.mark.parametrize("program", ["infer", "attention", "test", "check", "train", "shapes"])
 def test_a_folder_of_ours_is_written_again(
     tiny_factory: Callable, tmp_path: Path, model: Path, program: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
