@@ -51,6 +51,7 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION, _LAST_UPRIGHT = 0x112, 4
 """EXIF's tag; orientations over _LAST_UPRIGHT exchange height and width."""
 _LEAST_FULL_RANGE = 2**14
+_DEEP_GREY = ("F", "I")
 _COLOUR_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 
 
@@ -90,12 +91,12 @@ def read_image(
         raise UserError(f"{path}: the file is empty")
     if is_truncated(data):
         raise UserError(f"{path}: the image is truncated (its end is missing after {len(data)} bytes)")
-    _check_number_of_pixels(path, data)
-    image = _decode(path, data, reading, ignore_orientation=reading.exif == "ignore")
+    mode = _check_header(path, data)
+    image = _decode(path, data, mode, reading, ignore_orientation=reading.exif == "ignore")
     if expected_size_hw is None or image.shape[:2] == tuple(expected_size_hw):
         return image
     if reading.exif == "auto" and image.shape[1::-1] == tuple(expected_size_hw):
-        unrotated = _decode(path, data, reading, ignore_orientation=True)
+        unrotated = _decode(path, data, mode, reading, ignore_orientation=True)
         if unrotated.shape[:2] == tuple(expected_size_hw):
             return unrotated
     raise UserError(f"{path}: {_explain_size(image.shape[:2], expected_size_hw)}")
@@ -164,29 +165,37 @@ def _scan_start(data: bytes) -> int:
     return len(data)
 
 
-def _check_number_of_pixels(path: Path, data: bytes) -> None:
-    """Raise UserError for an image of over MAX_PIXELS, by its header; formats that Pillow doesn't know pass."""
+def _check_header(path: Path, data: bytes) -> str:
+    """Pillow's mode of the pixels, "" for formats that it doesn't know.
+
+    Raises:
+        UserError: the image has over MAX_PIXELS.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            width, height = Image.open(io.BytesIO(data)).size
+            image = Image.open(io.BytesIO(data))
+            (width, height), mode = image.size, image.mode
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: too large an image: {error}") from None
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
-        return
+        return ""
     if width * height > MAX_PIXELS:
         raise UserError(
             f"{path}: too large an image: {width} x {height} (width x height) are more than {MAX_PIXELS} pixels; "
             "scale it down or cut it into pieces"
         )
+    return mode
 
 
-def _decode(path: Path, data: bytes, reading: ImageReading, *, ignore_orientation: bool) -> np.ndarray:
+def _decode(path: Path, data: bytes, mode: str, reading: ImageReading, *, ignore_orientation: bool) -> np.ndarray:
     orientation = cv2.IMREAD_IGNORE_ORIENTATION if ignore_orientation else 0
     pixels = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(pixels, _COLOUR_FLAG | cv2.IMREAD_ANYDEPTH | orientation)
-        if image is None:  # grey of more than 16 bits is not made to colours
+        image = None
+        if mode not in _DEEP_GREY:  # OpenCV makes no colours of these
+            image = cv2.imdecode(pixels, _COLOUR_FLAG | cv2.IMREAD_ANYDEPTH | orientation)
+        if image is None:
             deep = cv2.imdecode(pixels, cv2.IMREAD_ANYDEPTH | orientation)
             image = None if deep is None or deep.dtype == np.uint8 else deep[..., None].repeat(3, axis=2)
         elif image.dtype != np.uint8:  # some formats ignore the flag of RGB then
@@ -212,7 +221,8 @@ def to_8_bits(image: np.ndarray, *, stretch: str = "auto") -> np.ndarray:
         values = image.astype(np.float32)
         low, high = 0.0, float(np.iinfo(image.dtype).max)
         own_low, own_high = float(values.min()), float(values.max())
-        if own_high > own_low and (stretch == "always" or (stretch == "auto" and own_high < _LEAST_FULL_RANGE)):
+        is_narrow = own_high < _LEAST_FULL_RANGE or image.dtype.itemsize > 2  # nobody uses all of 32 bits
+        if own_high > own_low and (stretch == "always" or (stretch == "auto" and is_narrow)):
             low, high = own_low, own_high
     scale = 255.0 / (high - low) if high > low else 0.0
     return np.ascontiguousarray(np.clip((values - low) * scale + 0.5, 0, 255).astype(np.uint8))

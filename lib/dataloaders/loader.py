@@ -6,8 +6,10 @@ import contextlib
 import errno
 import functools
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -168,3 +170,11 @@ def start_worker(worker_id: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     answer_with_stacks()
+    threading.Thread(target=_leave_with, args=(os.getppid(),), name="parent", daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """End this worker when its main process has gone; one that waits for room in a pipe would stay for ever."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
