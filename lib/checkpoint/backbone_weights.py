@@ -14,13 +14,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from fpt.checkpoint.prefixes import without_prefix
 from fpt.checkpoint.safe_load import safe_torch_load
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 _TORCHVISION_NAME = re.compile(r"\w+-[0-9a-f]{8}\.pth$")  # resnet50-0676ba61.pth
-_WRAPPERS = ("state_dict", "model")
-_PREFIX = "module."
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
 _MAX_SHOWN = 4
 
 
@@ -47,8 +47,8 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadReport:
     Raises:
         UserError: the file is missing, broken, unsafe, or lacks a tensor that the backbone needs in this shape.
     """
-    weights = _state_dict(safe_torch_load(path), path)
     wanted = backbone.state_dict()
+    weights = without_prefix(_state_dict(safe_torch_load(path), path), wanted, source=path)
     missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
     mismatched = [
         f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
@@ -82,7 +82,7 @@ def is_torchvision_style(path: str | Path) -> bool:
 
 
 def _state_dict(content: object, path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, without a wrapping dict and without DataParallel's prefix."""
+    """The tensors of a file by name, without a wrapping dict."""
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -93,7 +93,7 @@ def _state_dict(content: object, path: str | Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; expected the state dict of a ResNet or torchvision model")
-    return {str(name).removeprefix(_PREFIX): value for name, value in tensors.items()}
+    return {str(name): value for name, value in tensors.items()}
 
 
 def _sibling(name: str, last: str) -> str:

@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 
 import torch
 
+from fpt.checkpoint.fields import find_fault
 from fpt.checkpoint.format_1 import upgrade_format_1
 from fpt.checkpoint.manifest import check_file, enter_file, forget_file
-from fpt.checkpoint.safe_load import require_file, safe_torch_load
+from fpt.checkpoint.prefixes import without_prefix
+from fpt.checkpoint.safe_load import check_kind, require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
@@ -94,26 +96,43 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     require_file(path, "checkpoint")
+    check_kind(path)
     check_file(path)
     content = safe_torch_load(path)
     if not isinstance(content, dict) or "format" not in content:
-        raise UserError(
-            f"{path} is no checkpoint of this program (it has no entry 'format'); weights of a backbone alone belong "
-            "into RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
-        )
-    if content["format"] == 1:
-        content = upgrade_format_1(content)
-    if content["format"] != FORMAT:
-        raise UserError(f"{path} has checkpoint format {content['format']!r}; this version reads 1 and {FORMAT}")
+        raise UserError(f"{path} {_explain_foreign(content)}")
+    version = content["format"]
+    if type(version) is int and version == 1:
+        content, version = upgrade_format_1(content), FORMAT
+    if type(version) is not int or version != FORMAT:
+        raise UserError(f"{path} has checkpoint format {str(version)[:40]}; this version reads 1 and {FORMAT}")
     names = {f.name for f in fields(Checkpoint)}
     try:
         checkpoint = Checkpoint(**{name: value for name, value in content.items() if name in names})
     except TypeError as error:
         raise UserError(f"{path} is incomplete: {error}") from error
-    weights = checkpoint.model
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f"{path} is damaged: its entry 'model' does not hold tensors by name")
+    if fault := find_fault(checkpoint):
+        raise UserError(f"{path} is damaged: {fault}")
     return checkpoint
+
+
+def _explain_foreign(content: Any) -> str:
+    """What a file without our format is, and where its weights belong."""
+    keys = {str(key) for key in content} if isinstance(content, dict) else set()
+    kinds = (
+        ({"pytorch-lightning_version"}, "a checkpoint of Lightning"),
+        ({"meta", "state_dict"}, "a checkpoint of OpenMMLab"),
+        ({"model", "__author__"}, "a model of Detectron2"),
+        ({"model", "matching_heuristics"}, "a model of Detectron2"),
+        ({"model", "step", "train_size"}, "a checkpoint of Detectron.pytorch"),
+        ({"train_args", "ema"}, "a checkpoint of Ultralytics"),
+    )
+    kind = next((name for words, name in kinds if words <= keys), None)
+    what = f"but {kind}" if kind else "(it has no entry 'format')"
+    return (
+        f"is no checkpoint of this program {what}; weights of a backbone alone belong into "
+        "RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
+    )
 
 
 def load_weights(model: torch.nn.Module, checkpoint: Checkpoint, *, source: str | Path) -> None:
@@ -128,6 +147,7 @@ def load_weights(model: torch.nn.Module, checkpoint: Checkpoint, *, source: str 
         UserError: names or shapes differ; the first of them are listed.
     """
     own = model.state_dict()
+    checkpoint.model = without_prefix(checkpoint.model, own, source=source)
     _check_names(own, checkpoint.model, source)
     strange = [
         f"{name} {tuple(checkpoint.model[name].shape)} -> {tuple(value.shape)}"
@@ -156,6 +176,7 @@ def load_fitting_weights(
         UserError: less than two thirds of the backbone's values fit: the checkpoint is of another network.
     """
     own = model.state_dict()
+    checkpoint.model = without_prefix(checkpoint.model, own, source=source)
     fitting = {
         name: value for name, value in checkpoint.model.items() if name in own and own[name].shape == value.shape
     }

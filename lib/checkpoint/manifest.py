@@ -68,10 +68,20 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """Entries by file name; none where the manifest is missing or unreadable."""
     try:
         entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
+    if not isinstance(entries, dict):
+        return {}
+    return {name: entry for name, entry in entries.items() if _is_entry(entry)}
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether an entry has the types that it was written with; a file whose entry has not is judged by itself."""
     return (
-        {name: entry for name, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}
+        isinstance(entry, dict)
+        and type(entry.get("step")) is int
+        and type(entry.get("bytes", 0)) is int
+        and isinstance(entry.get("sha256", ""), str)
     )
 
 

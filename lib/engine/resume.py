@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,16 +57,31 @@ def _restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer,
         raise UserError(f"{source} holds no optimizer state; load its weights alone: --load_ckpt without --resume")
     if kind != type(optimizer).__name__:
         raise UserError(f"{source} was trained with {kind}, not {type(optimizer).__name__}: resume with --o {kind}")
+    _check_shapes(saved, optimizer, source)
     settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(saved)
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{source} was trained with other parameters free or frozen ({error}); load its weights alone: "
             "--load_ckpt without --resume"
         ) from error
     for group, kept in zip(optimizer.param_groups, settings, strict=True):
         group.update(kept)
+
+
+def _check_shapes(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, source: str | Path) -> None:
+    """Raise UserError for a buffer of another shape than its parameter's, which would end the first step."""
+    groups = zip(saved["param_groups"], optimizer.param_groups, strict=False)
+    for old, new in groups:
+        for index, parameter in zip(old["params"], new["params"], strict=False):
+            for name, value in saved["state"].get(index, {}).items():
+                if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+                    raise UserError(
+                        f"{source} is damaged: its optimizer has a {name} of shape {tuple(value.shape)} for a "
+                        f"parameter of shape {tuple(parameter.shape)}; load its weights alone: --load_ckpt "
+                        "without --resume"
+                    )
 
 
 def _names(names: Sequence[str], count: int = 10) -> str:

@@ -38,7 +38,7 @@ def test_folder_is_named(tmp_path: Path) -> None:
         safe_torch_load(tmp_path)
 
 
-@pytest.mark.parametrize("size", [0, 10, 200, 5000])
+@pytest.mark.parametrize("size", [10, 200, 5000])
 def test_truncated_file(tmp_path: Path, size: int) -> None:
     torch.save({"a": torch.rand(2000)}, tmp_path / "a.pth")
     whole = (tmp_path / "a.pth").read_bytes()

@@ -162,7 +162,7 @@ def test_crash_between_file_and_manifest_loses_nothing(
 
     path = tmp_path / "ckpt" / "model_step5.pth"
     fill(tmp_path, 5)
-    other = Checkpoint(model={"w": torch.ones(3)}, classes=[], config="", step=5)
+    other = Checkpoint(model={"w": torch.ones(3)}, classes=["a"], config="", step=5)
     monkeypatch.setattr(f"fpt.checkpoint.checkpoint.{moment}", kill)
     with pytest.raises(KilledError):
         save_checkpoint(path, other)
