@@ -30,8 +30,9 @@ GENERAL: Group = {
     ),
     "DATASETS": Option(
         {},
-        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ..., FORMAT: ..., CLASSES: [...]}}; FORMAT may be left "
-        "out: coco; so may CLASSES, the names of the classes.",
+        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, and where it is asked for FORMAT (a reader; coco), "
+        "CLASSES: [...] (these classes alone, in this order), BOX_FORMAT (xywh, xyxy, cxcywh, or one of them and "
+        "_relative).",
     ),
     "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
     # Pixels, as the backbone was trained with them.

@@ -175,7 +175,7 @@ def _run_evaluator(
     """Its metrics; whatever it raises is one message, so that a training goes on."""
     try:
         return evaluate(dataset, detections)
-    except (UserError, OSError, MemoryError):
+    except (UserError, OSError):
         raise
     except Exception as error:
         _logger.debug("evaluator %s", name, exc_info=True)

@@ -1,4 +1,4 @@
-"""Broken annotation files end the training, broken annotations are dropped. See docs/bad_inputs.md.
+"""Broken annotation files end the training, broken annotations are dropped. See tests/bad_inputs.md.
 
 fpt-check-data finds each of them.
 """

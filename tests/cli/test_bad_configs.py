@@ -1,6 +1,6 @@
 """Wrong configurations end the training with status 2 and a message, before a folder is made.
 
-docs/bad_inputs.md lists them.
+tests/bad_inputs.md lists them.
 """
 
 from __future__ import annotations

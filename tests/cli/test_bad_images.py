@@ -1,4 +1,4 @@
-"""Unusual images are read as they should be, bad ones replaced and listed. See docs/bad_inputs.md.
+"""Unusual images are read as they should be, bad ones replaced and listed. See tests/bad_inputs.md.
 
 fpt-check-data finds the bad ones.
 """

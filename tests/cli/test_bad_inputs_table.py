@@ -1,4 +1,4 @@
-"""docs/bad_inputs.md names tests and cases that exist, and all cases there are."""
+"""tests/bad_inputs.md names tests and cases that exist, and all cases there are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTIONS = re.split(r"^## ", (ROOT / "docs" / "bad_inputs.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+SECTIONS = re.split(r"^## ", (ROOT / "tests" / "bad_inputs.md").read_text(encoding="utf-8"), flags=re.M)[1:]
 COMPLETE = ("test_bad_configs.py", "test_bad_annotations.py", "test_bad_images.py", "test_lost_workers.py")
 
 
