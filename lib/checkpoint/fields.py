@@ -17,20 +17,28 @@ _MAX_COUNT = 10**15
 
 def find_fault(checkpoint: Checkpoint) -> str | None:
     """What is wrong with a field of a checkpoint, as "its <field> ..."; None where all are right."""
-    faults = (
-        _count(checkpoint.step, "step"),
-        _count(checkpoint.images, "images"),
-        _weights(checkpoint.model, "model"),
-        _classes(checkpoint.classes),
-        None if isinstance(checkpoint.config, str) else f"config is {_shown(checkpoint.config)}, not text",
-        None if isinstance(checkpoint.metrics, dict) else f"metrics is {_shown(checkpoint.metrics)}, not a dict",
-        None if checkpoint.best is None or _is_number(checkpoint.best) else f"best is {_shown(checkpoint.best)}",
-        _average(checkpoint.average, checkpoint.model),
-        _optimizer(checkpoint.optimizer),
-        _scaler(checkpoint.scaler),
-        _loop(checkpoint.loop),
+    fault = (
+        _count(checkpoint.step, "step")
+        or _count(checkpoint.images, "images")
+        or _weights(checkpoint.model, "model")
+        or _classes(checkpoint.classes)
+        or _plain_fields(checkpoint)
+        or _average(checkpoint.average, checkpoint.model)
+        or _optimizer(checkpoint.optimizer)
+        or _scaler(checkpoint.scaler)
+        or _loop(checkpoint.loop)
     )
-    return next((f"its {fault}" for fault in faults if fault), None)
+    return f"its {fault}" if fault else None
+
+
+def _plain_fields(checkpoint: Checkpoint) -> str | None:
+    if not isinstance(checkpoint.config, str):
+        return f"config is {_shown(checkpoint.config)}, not text"
+    if not isinstance(checkpoint.metrics, dict):
+        return f"metrics is {_shown(checkpoint.metrics)}, not a dict"
+    if checkpoint.best is not None and not _is_number(checkpoint.best):
+        return f"best is {_shown(checkpoint.best)}, not a number"
+    return None
 
 
 def _shown(value: Any) -> str:
@@ -70,11 +78,11 @@ def _classes(values: Any) -> str | None:
     return f"classes is {_shown(values)}, not a list of names"
 
 
-def _average(values: Any, model: Any) -> str | None:
+def _average(values: Any, model: dict[str, Tensor]) -> str | None:
     if values is None:
         return None
     fault = _weights(values, "average")
-    if fault or not isinstance(model, dict):
+    if fault:
         return fault
     wrong = [name for name, value in values.items() if name not in model or model[name].shape != value.shape]
     return f"average does not fit its model: {wrong[0]}" if wrong else None

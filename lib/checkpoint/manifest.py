@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def _check_archive(path: Path) -> None:
             damaged = archive.testzip()
     except zipfile.BadZipFile:
         return
+    except (ValueError, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     if damaged is not None:
         raise UserError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
 

@@ -30,7 +30,7 @@ GENERAL: Group = {
     ),
     "DATASETS": Option(
         {},
-        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, and where it is asked for FORMAT (a reader; coco), "
+        "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, and where it is due FORMAT (a reader; coco), "
         "CLASSES: [...] (these classes alone, in this order), BOX_FORMAT (xywh, xyxy, cxcywh, or one of them and "
         "_relative).",
     ),

@@ -6,12 +6,14 @@ import copy
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fpt.annotations.ground_truth import make_ground_truth
-from fpt.annotations.pack import pack_content
+from fpt.annotations.json_file import load_json
+from fpt.annotations.pack import pack_content, read_packed
 from fpt.evaluation.coco import evaluate_coco
 from fpt.utils.errors import UserError
 
@@ -58,7 +60,7 @@ def _spoil(content: dict[str, Any], rng: random.Random) -> None:
 def test_any_content_is_read_or_refused(seed: int) -> None:
     rng = random.Random(seed)
     num_read = 0
-    for number in range(200):
+    for number in range(250):
         content = _content()
         for _ in range(rng.choice((1, 1, 2, 3))):
             _spoil(content, rng)
@@ -74,4 +76,23 @@ def test_any_content_is_read_or_refused(seed: int) -> None:
             str(error).encode()
         else:
             num_read += 1
-    assert 40 < num_read < 160
+    assert 50 < num_read < 200
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_damage_of_the_text_is_read_or_refused(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    path = tmp_path / "a.json"
+    whole = json.dumps(_content()).encode()
+    for _ in range(50):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 3, 20))):
+            data[rng.randrange(len(data))] = rng.choice((rng.randrange(256), *b'0,[]{}"'))
+        path.write_bytes(data[: rng.choice((None, None, rng.randrange(len(data))))])
+        try:
+            found = read_packed(path, load_json)
+        except UserError as error:
+            str(error).encode()
+        else:
+            assert len(found.packed) == 2
+            assert set(found.packed.labels.tolist()) <= {1, 2}
