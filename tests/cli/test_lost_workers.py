@@ -9,18 +9,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fpt.checkpoint.checkpoint import load_checkpoint
 from fpt.cli import test as evaluate
 from fpt.cli import train
 from fpt.dataloaders.coco import CocoDataset
-
-
-@pytest.fixture(autouse=True)
-def _frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch looks for dead workers each 0.2 seconds instead of each 5."""
-    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
 
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, number: int, fail: Callable[[], None]) -> None:
