@@ -120,6 +120,11 @@ def detect_dataset(
 
 
 def _relabel(image: Detections, labels: np.ndarray) -> Detections:
+    if len(image) and image.labels.max() >= len(labels):
+        raise UserError(
+            f"the model has found something of class {image.labels.max()}, but {len(labels) - 1} classes are known: "
+            "say which it was trained on (EvaluationOptions(class_names=...))"
+        )
     renamed = replace(image, labels=labels[image.labels])
     return renamed.select(np.flatnonzero(renamed.labels))
 

@@ -57,7 +57,8 @@ def evaluate(
         model.to(torch.device(cfg.DEVICE))
         opened = open_test_dataset(cfg, dataset) if isinstance(dataset, str) else dataset
         classes = opened.class_names if options.class_names is None else options.class_names
-        return _evaluate_and_draw(cfg, model, opened, options, class_names=classes, source="the model")[0]
+        labels = match_classes(opened, classes, source="the model")
+        return _evaluate_and_draw(cfg, model, opened, options, labels)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +107,7 @@ def evaluate_checkpoint(
         ]
         from_main(lambda: _check_outputs(output_dir, options.command, datasets, parts))
         trained = load_trained_model(checkpoint, cfg)
-        for dataset in datasets:
-            match_classes(dataset, trained.class_names, source=checkpoint)
+        labels = [match_classes(dataset, trained.class_names, source=checkpoint) for dataset in datasets]
         from_main(lambda: start_log(output_dir, command=options.command))
         _LOGGER.info("evaluating on %s", _describe_devices(cfg, uses_all=options.uses_all_gpus))
         model: nn.Module = trained.model
@@ -115,10 +115,9 @@ def evaluate_checkpoint(
             model = parallelize(model, cfg).eval()
         _LOGGER.info("checkpoint %s: %d steps", checkpoint, trained.step)
         result = EvaluatedCheckpoint(metrics={}, failures=[])
-        for dataset, part in zip(datasets, parts, strict=True):
-            result.metrics[dataset.name], failures = _evaluate_and_draw(
-                cfg, model, dataset, part, class_names=trained.class_names, source=checkpoint
-            )
+        for dataset, part, own_labels in zip(datasets, parts, labels, strict=True):
+            metrics, failures = _evaluate_and_draw(cfg, model, dataset, part, own_labels)
+            result.metrics[dataset.name] = metrics
             result.failures.extend(failures)
             _LOGGER.info("results: %s", part.output_dir)
         return result
@@ -153,16 +152,9 @@ def evaluation_files(folder: Path) -> list[Path]:
 
 
 def _evaluate_and_draw(
-    cfg: CfgNode,
-    model: nn.Module,
-    dataset: CocoDataset,
-    options: EvaluationOptions,
-    *,
-    class_names: Sequence[str],
-    source: Path | str,
+    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, options: EvaluationOptions, labels: np.ndarray
 ) -> tuple[dict[str, Any], list[Path]]:
-    """Metrics, and the drawings that could not be written."""
-    labels = match_classes(dataset, class_names, source=source)
+    """Metrics, and the drawings that could not be written; `labels` are those of `match_classes`."""
     from_main(lambda: claim_outputs(_result_files(dataset, options), inputs=_inputs(dataset, options)))
     detections = detect_dataset(cfg, model, dataset, labels=labels, index_range=options.index_range)
     metrics = evaluate_detections(cfg, dataset, detections, options.output_dir, labels=labels)

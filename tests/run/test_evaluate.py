@@ -77,7 +77,7 @@ def test_only_shared_classes_count(trained, tiny, tmp_path: Path, caplog: pytest
     metrics = part.metrics["tiny_val"]["bbox"]
     assert metrics["per_class"] == {"green": whole["per_class"]["green"]}
     assert metrics["AP"] == whole["per_class"]["green"]
-    assert "1 classes are shared with" in caplog.text
+    assert caplog.text.count("1 classes are shared with") == 1
     assert "only the model has [red]; only the data set has [blue]" in caplog.text
     assert {item["category_id"] for item in json.loads((tmp_path / "out" / "bbox.json").read_text())} == {5}
 
@@ -102,3 +102,15 @@ def test_another_order_of_the_same_classes(trained, tiny, caplog: pytest.LogCapt
     found = evaluate_checkpoint(load_cfg(tiny.cfg, ["TEST.SCORE_THRESH", "0.0"]), trained.checkpoint)
     assert found.metrics["tiny_val"]["bbox"]["per_class"] == whole["bbox"]["per_class"]
     assert "in another order" in caplog.text
+
+
+def test_a_model_of_more_classes_than_are_known_is_named(trained, tiny) -> None:
+    tiny.change(
+        lambda content: (content["categories"].pop(), content["annotations"].pop(1), content["annotations"].pop())
+    )
+    cfg = load_cfg(tiny.cfg, ["TEST.SCORE_THRESH", "0.0"])
+    model = load_trained_model(trained.checkpoint, load_cfg(trained.cfg, ["TEST.SCORE_THRESH", "0.0"])).model
+    with pytest.raises(UserError, match=r"something of class 2, but 1 classes are known: say which it was trained on"):
+        evaluate(cfg, model, "tiny_val")
+    metrics = evaluate(cfg, model, "tiny_val", EvaluationOptions(class_names=("red", "green")))
+    assert list(metrics["bbox"]["per_class"]) == ["red"]
