@@ -105,6 +105,14 @@ def test_most_objects_without_a_mask_are_a_reason_to_train_boxes(coco_folder):
     assert "most objects are such: consider --set MODEL.MASK_ON False" in coco_folder.open().report.text()
 
 
+def test_masks_of_crowds_alone_teach_no_masks(coco_folder):
+    for annotation in coco_folder.annotations:
+        if not annotation.get("iscrowd"):
+            del annotation["segmentation"]
+    with pytest.raises(UserError, match="has no masks, so a mask head cannot be trained on it"):
+        coco_folder.open(with_masks=True)
+
+
 def test_masks_that_cannot_be_used_are_named(coco_folder):
     for annotation in coco_folder.annotations:
         annotation["segmentation"] = [[1, 2, 3, 4]]
