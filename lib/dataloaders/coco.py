@@ -137,8 +137,9 @@ class CocoDataset(ImageDataset):
         )
         self._categories, self._labels = choice.categories, choice.labels
         """Classes of this data set, and labels int [N] of the objects where they are others than the file's."""
-        self.has_masks = bool(packed.has_mask()[(self.labels > 0) & ~packed.is_crowd].any())
-        if with_masks and with_targets and not self.has_masks:
+        has_mask = packed.has_mask()[(self.labels > 0) & ~packed.is_crowd]
+        self.has_masks = bool(has_mask.any())
+        if with_masks and with_targets and len(has_mask) and not self.has_masks:
             raise UserError(f"data set {name}: {self._explain_no_masks()}")
         self._other_names = self._find_images(finder, max_missing)
         if self.report.has_fatal:

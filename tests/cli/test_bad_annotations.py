@@ -242,6 +242,19 @@ def test_annotation_that_is_read_as_it_was_meant(
     assert message in shown
 
 
+@pytest.mark.parametrize(
+    ("change", "message"), [FATAL["all objects are crowds"], FATAL["no object at all"]], ids=["crowds", "none"]
+)
+def test_nothing_to_learn_is_the_reason_with_masks_too(
+    tiny, capsys: pytest.CaptureFixture[str], change: Callable, message: str
+) -> None:
+    tiny.change(change)
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run")) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "has no masks" not in error
+
+
 def test_one_missing_image_of_many_is_replaced(tiny, check_dataset: Callable) -> None:
     tiny.change(lambda content: content["images"][0].update(file_name="gone.jpg"))
     assert train.main(tiny.arguments("--output_dir", tiny.folder / "run")) == 0
