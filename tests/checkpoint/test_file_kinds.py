@@ -133,7 +133,7 @@ def test_checkpoints_of_other_programs_are_named(tmp_path: Path, name: str) -> N
         load_checkpoint(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "body.", "encoder.", "module.model.backbone."])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "trunk.", "encoder.", "module.model.backbone."])
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 def test_a_prefix_before_all_names_is_left_out(tmp_path: Path, prefix: str, wrapper: str | None, caplog) -> None:
     caplog.set_level("INFO", "fpt")
