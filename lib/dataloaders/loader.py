@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -103,9 +104,10 @@ class ImageLoader(DataLoader[Any]):
         self._workers += [process for process in active_children() if process not in others]
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, handler)
-        wait = getattr(batches, "_try_get_data", None)
+        wait = getattr(type(batches), "_try_get_data", None)
         if wait is not None and self._workers:  # torch looks for dead workers each 5 seconds only
-            batches._try_get_data = functools.partial(wait, SECONDS_BETWEEN_LOOKS)  # type: ignore[attr-defined]
+            owner = weakref.proxy(batches)  # an iterator that holds itself ends its workers late
+            batches._try_get_data = functools.partial(wait, owner, SECONDS_BETWEEN_LOOKS)  # type: ignore[attr-defined]
         return batches
 
 

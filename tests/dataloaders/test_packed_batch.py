@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import pickle
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,19 @@ def test_batches_do_not_depend_on_the_way(
         _assert_same(parallel, serial)
     assert caplog.text.count("shared memory, /dev/shm, is too small") == int(is_small)
     assert ("--shm-size" in caplog.text) == is_small
+
+
+@pytest.mark.parametrize("free", [None, 0])
+def test_workers_end_at_once_with_their_loader(coco_folder, monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
+    monkeypatch.setattr(packed_batch, "free_shared_memory", lambda: free)
+    loader = _loader(coco_folder.open())
+    batches = iter(loader)
+    next(batches)
+    start = time.perf_counter()
+    del batches, loader
+    gc.collect()
+    assert time.perf_counter() - start < 4
+    assert not active_children()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files")
