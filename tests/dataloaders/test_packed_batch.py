@@ -10,7 +10,6 @@ import pickle
 import subprocess
 import sys
 import time
-from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -109,11 +108,13 @@ def test_workers_end_at_once_with_their_loader(coco_folder, monkeypatch: pytest.
     loader = _loader(coco_folder.open())
     batches = iter(loader)
     next(batches)
+    workers = list(loader._workers)
     start = time.perf_counter()
     del batches, loader
     gc.collect()
     assert time.perf_counter() - start < 4
-    assert not active_children()
+    assert len(workers) == 2
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files")
