@@ -126,7 +126,8 @@ FPT: Group = {
 MODEL: Group = {
     "CONV_BODY": Option(
         "FPN.ResNet50_conv5_body_fpt",
-        "Neck, backbone and transformer: [<neck>.]<backbone>[_fpt]; without a neck FPN, with _fpt the transformer.",
+        "Neck, backbone and transformer: [<neck>.]<backbone>[_fpt]; without a neck FPN, with _fpt the transformer; the "
+        "neck ResNet stands for none, as in ResNet.ResNet50_conv4_body (C4).",
     ),
     "LOAD_IMAGENET_PRETRAINED_WEIGHTS": Option(
         True, "Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS when that is not empty."
@@ -149,6 +150,11 @@ RESNETS: Group = {
         "", "Weights of the backbone: caffe or torchvision .pth; empty = from scratch."
     ),
     "FREEZE_AT": Option(2, "Freeze the stem (1), and res2 (2), res3 (3) ...; 0 = train everything.", low=0, high=5),
+    "NUM_GROUPS": Option(1, "Groups of the 3x3 convolutions; ResNeXt has 32 or 64.", low=1, high=1024),
+    "WIDTH_PER_GROUP": Option(
+        64, "Channels of each group in res2: 64 of a ResNet, 8 of ResNeXt 32x8d, 4 of 64x4d.", low=1, high=4096
+    ),
+    "RES5_DILATION": Option(1, "Dilation of res5; above 1 it keeps the stride of res4, 16.", low=1, high=16),
     "STRIDE_1X1": Option(True, "Stride in the first 1x1 convolution (caffe); False = in the 3x3 (torchvision)."),
     "USE_GN": Option(False, "GroupNorm instead of frozen affine BatchNorm."),
     # fewer: on CPUs the gradient of 1x1 convolutions of stride 2 overwrites memory (uxlfoundation/oneDNN issue 6035)
@@ -168,6 +174,12 @@ FPN: Group = {
         low=1,
         high=4096,
     ),
+    "EXTRA_CONV_LEVELS": Option(
+        False, "Levels above the backbone's come from 3x3 convolutions of stride 2; False = one level, pooled."
+    ),
+    "EXTRA_CONV_SOURCE": Option(
+        "C5", "What the first of them sees: C5 = the backbone's coarsest map, P5 = the pyramid's.", choices=("C5", "P5")
+    ),
     # Region proposal network.
     "RPN_MIN_LEVEL": Option(2, "Finest level of the RPN.", low=0, high=12),
     "RPN_MAX_LEVEL": Option(6, "Coarsest level of the RPN; one above the backbone's is pooled.", low=0, high=12),
@@ -182,6 +194,18 @@ FPN: Group = {
         224, "Side in pixels of a RoI that is pooled from ROI_CANONICAL_LEVEL.", low=1, high=65_536
     ),
     "ROI_CANONICAL_LEVEL": Option(4, "Level for a RoI of ROI_CANONICAL_SCALE.", low=0, high=12),
+}
+
+RPN: Group = {
+    # On a single map (C4, C5, P2); a pyramid's anchors are those of FPN.
+    "SIZES": Option(
+        (64, 128, 256, 512), "Sides in pixels of the anchors of a single map.", low=1, high=65_536, element=int
+    ),
+    "ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors of a single map.", low=1e-3, high=1000),
+    "STRIDE": Option(0, "Stride of the single map, to be compared with that of the backbone; 0 = any.", low=0, high=64),
+    # Its convolution, on a single map and on a pyramid.
+    "OUT_DIM_AS_IN_DIM": Option(True, "The RPN's 3x3 convolution has as many channels as the map that it sees."),
+    "OUT_DIM": Option(512, "Channels of that convolution if OUT_DIM_AS_IN_DIM is False.", low=1, high=16_384),
 }
 
 FAST_RCNN: Group = {
@@ -201,9 +225,10 @@ MRCNN: Group = {
     "ROI_XFORM_SAMPLING_RATIO": Option(
         2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0, high=64
     ),
-    "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice ROI_XFORM_RESOLUTION.", low=2, high=512),
+    "RESOLUTION": Option(28, "Side in cells of the predicted masks: twice that of what is upsampled.", low=2, high=512),
     "DIM_REDUCED": Option(256, "Channels of the convolutions.", low=1, high=16_384),
-    "DILATION": Option(1, "Dilation of the 3x3 convolutions.", low=1, high=64),
+    "NUM_STACKED_CONVS": Option(4, "Convolutions in the v1upXconvs heads.", low=1, high=64),
+    "DILATION": Option(1, "Dilation of the 3x3 convolutions, and of the res5 of v0up.", low=1, high=64),
     "CONV_INIT": Option("GaussianFill", "How the convolutions start.", choices=("GaussianFill", "MSRAFill")),
     "CLS_SPECIFIC_MASK": Option(True, "One mask for each class; False = one for all."),
     "WEIGHT_LOSS_MASK": Option(1.0, "Weight of the mask loss.", low=0, high=1e6),
@@ -386,6 +411,7 @@ OPTIONS: Group = {
     "MODEL": MODEL,
     "RESNETS": RESNETS,
     "FPN": FPN,
+    "RPN": RPN,
     "FAST_RCNN": FAST_RCNN,
     "MRCNN": MRCNN,
     "GROUP_NORM": GROUP_NORM,

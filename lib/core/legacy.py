@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, GROUP_NORM_FUNCTIONS, RENAMED, SWITCHES
+from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, GROUP_NORM_FUNCTIONS, IMPLIED, RENAMED, SWITCHES
 from fpt.core.option import Option
 from fpt.core.values import convert, parse_literal, shown
 from fpt.utils.errors import UserError
@@ -43,6 +43,8 @@ def translate(key: str, value: Any) -> Translation:
         return Translation([])
     if key in DROPPED:
         return Translation([], None if _is_off(value) else f"without effect: {DROPPED[key]}")
+    if key in IMPLIED:
+        return Translation([], f"without effect: {IMPLIED[key]}" if _is_off(value) else None)
     if key in FIXED:
         return _translate_fixed(key, value)
     if key in _VALUES:
@@ -52,7 +54,7 @@ def translate(key: str, value: Any) -> Translation:
 
 def is_legacy(key: str) -> bool:
     """Whether a key is one that older files hold and this project doesn't have."""
-    return any(key in table for table in (RENAMED, DROPPED, FIXED, SWITCHES, DETAILS))
+    return any(key in table for table in (RENAMED, DROPPED, FIXED, IMPLIED, SWITCHES, DETAILS))
 
 
 def _is_off(value: Any) -> bool:
@@ -100,21 +102,18 @@ def _local_weights(value: Any) -> Any:
 
 
 def _conv_body(value: Any) -> Any:
-    """``FPN.fpn_ResNet50_conv5_body`` -> ``FPN.ResNet50_conv5_body``; C4 and P2-only backbones are missing."""
+    """``FPN.fpn_ResNet50_conv5_body`` -> ``FPN.ResNet50_conv5_body``; ``add_`` is Caffe2's, P2only a neck here."""
     if not isinstance(value, str):
         return value
-    name = re.sub(r"^FPN\.(?:add_)?fpn_", "FPN.", value)
-    if "conv4_body" in name or "P2only" in name or "retinanet" in name:
-        raise UserError(
-            f"is {shown(value)}, but backbones without a whole pyramid aren't there yet; use FPN.ResNet50_conv5_body"
-        )
-    return name
+    name = re.sub(r"^(FPN|ResNet)\.(?:add_)?(?:fpn_)?", r"\1.", value)
+    return re.sub(r"^FPN\.(.*)_P2only_body", r"P2only.\1_body", name)
 
 
 def _box_head_name(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return re.sub(r"^(?:head_builder|fast_rcnn_heads)\.(?:add_)?", "fast_rcnn_heads.", value)
+    name = re.sub(r"^(?:head_builder|fast_rcnn_heads)\.(?:add_)?", "fast_rcnn_heads.", value)
+    return re.sub(r"^ResNet\.add_", "ResNet.", name)
 
 
 def _parameter_patterns(value: Any) -> Any:

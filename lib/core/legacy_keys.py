@@ -3,6 +3,7 @@
 ``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: one
 value is possible here, which changes nothing; any other one asks for something that is missing, which is an error.
 ``SWITCHES``: switched on, they ask for something that is missing, which is an error; switched off, they say nothing.
+``IMPLIED``: MODEL.CONV_BODY says it too.
 ``DETAILS``: they are read by what a switch would switch on, and say nothing.
 ``ORIGINAL_DEFAULTS``: what the originals take where a file leaves a key out.
 """
@@ -24,7 +25,6 @@ RENAMED: dict[str, str] = {
 
 _KEYPOINTS = "there is no keypoint head yet, and nothing else reads this"
 _RETINANET = "there is no RetinaNet here, and nothing else reads this"
-_ANCHORS = "anchors follow FPN.RPN_ANCHOR_START_SIZE and FPN.RPN_ASPECT_RATIOS, one size a level"
 _TARGETS = "box regression targets are scaled by MODEL.BBOX_REG_WEIGHTS"
 _CAFFE2 = "it steered Caffe2, and has no counterpart in PyTorch"
 _INFERRED = "it follows from the other options"
@@ -57,8 +57,6 @@ DROPPED: dict[str, str] = {
     ),
     **_below("RFCN", "PS_GRID_SIZE", "there is no R-FCN here, and nothing else reads this"),
     "MODEL.PS_GRID_SIZE": "there is no R-FCN here, and nothing else reads this",
-    **_below("RPN", "SIZES STRIDE ASPECT_RATIOS", _ANCHORS),
-    "RPN.OUT_DIM": "the RPN's convolution has FPN.DIM channels",
     **_below(
         "TRAIN",
         "BBOX_NORMALIZE_TARGETS BBOX_NORMALIZE_TARGETS_PRECOMPUTED BBOX_NORMALIZE_MEANS BBOX_NORMALIZE_STDS "
@@ -100,21 +98,13 @@ FIXED: dict[str, tuple[Any, str]] = {
     "MODEL.KEYPOINTS_ON": (False, "there is no keypoint head yet"),
     "MODEL.UNSUPERVISED_POSE": (False, "there is no pose model here"),
     "RETINANET.RETINANET_ON": (False, "there is no RetinaNet here"),
-    "RESNETS.NUM_GROUPS": (1, "there is no ResNeXt backbone yet: use a ResNet"),
-    "RESNETS.WIDTH_PER_GROUP": (64, "there is no ResNeXt backbone yet: use a ResNet"),
-    "RESNETS.RES5_DILATION": (1, "res5 isn't dilated"),
     "RESNETS.TRANS_FUNC": ("bottleneck_transformation", "the blocks are bottlenecks, with GroupNorm by USE_GN"),
     "RESNETS.STEM_FUNC": ("basic_bn_stem", "the stem is the plain one, with GroupNorm by USE_GN"),
     "RESNETS.SHORTCUT_FUNC": ("basic_bn_shortcut", "shortcuts are 1x1, with GroupNorm by USE_GN"),
     "GROUP_NORM.DIM_PER_GP": (-1, "GROUP_NORM.NUM_GROUPS sets the groups"),
-    "FPN.FPN_ON": (True, "there is no model without a feature pyramid yet"),
-    "FPN.MULTILEVEL_ROIS": (True, "RoIs are always pooled from the levels of the pyramid"),
-    "FPN.MULTILEVEL_RPN": (True, "the RPN always runs on the levels of the pyramid"),
-    "FPN.EXTRA_CONV_LEVELS": (False, "P6 is pooled from P5"),
     "FPN.RPN_COLLECT_SCALE": (1, "RPN_POST_NMS_TOP_N counts proposals per image"),
     "RPN.ON": (True, _PROPOSALS),
     "RPN.RPN_ON": (True, _PROPOSALS),
-    "RPN.OUT_DIM_AS_IN_DIM": (True, "the RPN's convolution has FPN.DIM channels"),
     "RPN.CLS_ACTIVATION": ("sigmoid", "an anchor's score is one sigmoid"),
     "FAST_RCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
     "MRCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
@@ -126,6 +116,13 @@ FIXED: dict[str, tuple[Any, str]] = {
     "TRAIN.PROPOSAL_FILE": ("", _PROPOSALS),
     "TEST.PROPOSAL_FILE": ("", _PROPOSALS),
 }
+
+IMPLIED: dict[str, str] = _below(
+    "FPN",
+    "FPN_ON MULTILEVEL_ROIS MULTILEVEL_RPN",
+    "MODEL.CONV_BODY says which maps there are; without a pyramid it is ResNet.<backbone>, its finest map P2only.<...>",
+)
+"""What MODEL.CONV_BODY says too: switched on it changes nothing, switched off it is named."""
 
 GROUP_NORM_FUNCTIONS: dict[str, str] = {
     "RESNETS.TRANS_FUNC": "bottleneck_gn_transformation",

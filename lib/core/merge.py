@@ -68,7 +68,7 @@ def merge(cfg: CfgNode, assignments: Sequence[Assignment], options: Mapping[str,
             notes.setdefault((given.source, translation.note), []).append(given.key)
     for (source, note), keys in notes.items():
         _LOGGER.warning("%s (in %s): %s", ", ".join(keys), source, note)
-    errors += explain_unknown(unknown, options)
+    errors += explain_unknown(unknown, options, assignments)
     if errors:
         raise UserError("the configuration cannot be used:\n  " + "\n  ".join(shorten(errors)))
     return sources

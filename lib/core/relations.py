@@ -15,11 +15,18 @@ _POLICIES_WITH_STEPS = ("steps_with_decay", "steps_with_lrs")
 
 def _mask_resolution(cfg: CfgNode) -> Iterator[str]:
     mask = cfg.MRCNN
-    if cfg.MODEL.MASK_ON and mask.RESOLUTION != 2 * mask.ROI_XFORM_RESOLUTION:
-        yield (
-            f"MRCNN.RESOLUTION is {mask.RESOLUTION}, but the mask heads double MRCNN.ROI_XFORM_RESOLUTION "
-            f"({mask.ROI_XFORM_RESOLUTION}): set it to {2 * mask.ROI_XFORM_RESOLUTION}"
-        )
+    side, what = mask.ROI_XFORM_RESOLUTION, f"MRCNN.ROI_XFORM_RESOLUTION ({mask.ROI_XFORM_RESOLUTION})"
+    if "_v0up" in mask.ROI_MASK_HEAD:
+        side = cfg.FAST_RCNN.ROI_XFORM_RESOLUTION if mask.ROI_MASK_HEAD.endswith("share") else side
+        side = -(-side // res5_stride(side))
+        what = f"the {side} cells that res5 makes of the RoI features"
+    if cfg.MODEL.MASK_ON and mask.RESOLUTION != 2 * side:
+        yield f"MRCNN.RESOLUTION is {mask.RESOLUTION}, but the mask heads double {what}: set it to {2 * side}"
+
+
+def res5_stride(resolution: int) -> int:
+    """Stride of a res5 that makes about 7 x 7 cells of RoI features of so many cells a side."""
+    return max(resolution // 7, 1)
 
 
 def _levels(cfg: CfgNode) -> Iterator[str]:
@@ -33,6 +40,9 @@ def _levels(cfg: CfgNode) -> Iterator[str]:
 def _anchors(cfg: CfgNode) -> Iterator[str]:
     if not cfg.FPN.RPN_ASPECT_RATIOS:
         yield "FPN.RPN_ASPECT_RATIOS is empty, but the RPN needs one anchor at least"
+    for key in ("SIZES", "ASPECT_RATIOS"):
+        if not cfg.RPN[key]:
+            yield f"RPN.{key} is empty, but the RPN needs one anchor at least"
     low, high = cfg.TRAIN.RPN_NEGATIVE_OVERLAP, cfg.TRAIN.RPN_POSITIVE_OVERLAP
     if low > high:
         yield f"TRAIN.RPN_NEGATIVE_OVERLAP is {low}, but must not be above TRAIN.RPN_POSITIVE_OVERLAP ({high})"

@@ -6,17 +6,22 @@ from collections.abc import Collection, Iterable, Sequence
 
 from fpt.core.assignments import Assignment
 from fpt.core.foreign_tables import PROGRAMS
+from fpt.core.legacy_keys import DROPPED, FIXED, IMPLIED, RENAMED
 from fpt.core.near_keys import near_keys, near_words
 
 MAX_LINES = 12
+_MAX_GROUPS = 2
 
 
-def explain_unknown(given: Sequence[Assignment], known: Collection[str]) -> list[str]:
+def explain_unknown(
+    given: Sequence[Assignment], known: Collection[str], written: Sequence[Assignment] = ()
+) -> list[str]:
     """A line for each unknown key, and one for all keys of an unknown group.
 
     Args:
         given: the values of the unknown keys.
         known: full dotted keys of all options.
+        written: all values, the known ones too, which say what stands before a key.
     """
     groups = {prefix for name in known for prefix in _prefixes(name)}
     members: dict[str, list[Assignment]] = {}
@@ -29,7 +34,7 @@ def explain_unknown(given: Sequence[Assignment], known: Collection[str]) -> list
         elif len(items) > 1 and items[0].key != name:
             lines.append(_describe_group(name, items, groups))
         else:
-            lines.append(_describe_key(items[-1], known))
+            lines.append(_describe_key(items[-1], known, written))
     return lines
 
 
@@ -56,11 +61,32 @@ def _describe_group(name: str, items: Sequence[Assignment], groups: Iterable[str
     return f"{name}.*: {len(items)} keys of a group that is unknown here{advice} (in {items[0].place})"
 
 
-def _describe_key(item: Assignment, known: Iterable[str]) -> str:
+def _groups_with(item: Assignment, known: Iterable[str], written: Sequence[Assignment]) -> list[str]:
+    """The groups that an unindented key of a file may belong to: the one before it, if it is among them.
+
+    None where many groups have such an option, in older files too.
+    """
+    if item.line is None or "." in item.key:
+        return []
+    keys = [*known, *RENAMED, *DROPPED, *FIXED, *IMPLIED]
+    groups = list(
+        dict.fromkeys(key.rpartition(".")[0] for key in keys if "." in key and key.rpartition(".")[2] == item.key)
+    )
+    before = [other for other in written if other.source == item.source and (other.line or 0) < item.line]
+    last = before[-1].key.partition(".")[0] if before else ""
+    if last in groups:
+        return [last]
+    return groups if len(groups) <= _MAX_GROUPS else []
+
+
+def _describe_key(item: Assignment, known: Iterable[str], written: Sequence[Assignment]) -> str:
     for program in PROGRAMS:
         if item.key in program.equals:
             ours = program.equals[item.key]
             return f"{item.key} is unknown; it is a key of {program.name}, here {ours} (in {item.place})"
+    groups = _groups_with(item, known, written)
+    if groups:
+        return f"{item.key} stands outside its group; indent it under {' or '.join(groups)} (in {item.place})"
     near = near_keys(item.key, known)
     advice = f"; the nearest known key is {near[0]}" if len(near) == 1 else ""
     if len(near) > 1:

@@ -6,12 +6,14 @@ import logging
 from functools import partial
 
 import torch
+from torch import nn
 
 from fpt.checkpoint.backbone_weights import load_backbone_weights
 from fpt.core.config import resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import group_norm
 from fpt.modeling.backbone.build import build_backbone, find_backbone
+from fpt.modeling.backbone.resnet import LEVELS, ResNet
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.levels import channels_of, strides_of
@@ -19,8 +21,9 @@ from fpt.modeling.neck.build import NECKS, build_neck
 from fpt.modeling.normalizer import ImageNormalizer
 from fpt.modeling.pixels.build import pixel_values, warn_about_pixels
 from fpt.modeling.roi_heads.build import build_roi_heads, check_head_names
+from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead
 from fpt.modeling.rpn.build import build_rpn
-from fpt.modeling.settings import PixelValues
+from fpt.modeling.settings import PixelValues, Res5
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
@@ -54,11 +57,23 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
         neck=neck,
         rpn=build_rpn(cfg, in_channels=neck.out_channels, strides=neck.strides),
         roi_heads=build_roi_heads(
-            cfg, in_channels=neck.out_channels, strides=neck.strides, num_classes=num_classes, norm=norm
+            cfg,
+            in_channels=neck.out_channels,
+            strides=neck.strides,
+            num_classes=num_classes,
+            norm=norm,
+            res5=_missing_res5(backbone, strides),
         ),
         num_classes=num_classes,
     )
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
+
+
+def _missing_res5(backbone: nn.Module, strides: tuple[int, ...]) -> Res5 | None:
+    """The stage that heads may run where the backbone ends at res4."""
+    if not isinstance(backbone, ResNet) or len(strides) == len(LEVELS):
+        return None
+    return Res5(backbone.make_res5, backbone.res5_channels)
 
 
 def check_part_names(cfg: CfgNode) -> None:
@@ -88,7 +103,26 @@ def load_pretrained_backbone(model: GeneralizedRCNN, cfg: CfgNode) -> None:
             f"RESNETS.IMAGENET_PRETRAINED_WEIGHTS: {error}; to start from random weights instead: "
             "--set MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS False"
         ) from error
-    load_backbone_weights(model.backbone, file)
+    load_backbone_weights(_whole_network(model), file)
+    _copy_res5_to_masks(model)
+
+
+def _whole_network(model: GeneralizedRCNN) -> nn.Module:
+    """The backbone, with the res5 of the box head as its ``layer4`` where it stands there."""
+    if not isinstance(model.roi_heads.box_head, Conv5BoxHead):
+        return model.backbone
+    network = nn.Module()
+    for name, child in (*model.backbone.named_children(), ("layer4", model.roi_heads.box_head.res5)):
+        network.add_module(name, child)
+    return network
+
+
+def _copy_res5_to_masks(model: GeneralizedRCNN) -> None:
+    """Start a res5 that the mask head has for itself (v0up) as that of the box head."""
+    branch, box_head = model.roi_heads.mask_branch, model.roi_heads.box_head
+    own = getattr(branch.head, "res5", None) if branch is not None else None
+    if own is not None and isinstance(box_head, Conv5BoxHead):
+        own.load_state_dict(box_head.res5.state_dict())
 
 
 def _build_normalizer(cfg: CfgNode, pixels: PixelValues, *, coarsest_stride: int) -> ImageNormalizer:

@@ -41,12 +41,18 @@ class BackboneSettings:
         freeze_at: 0 trains all, 1 freezes the stem, 2 the first stage too, and so on; 5 = everything.
         stride_in_1x1: a bottleneck strides in its first 1x1 convolution.
         base_channels: channels of the stem.
+        groups: of the 3x3 convolutions (ResNeXt).
+        width_per_group: channels of each group in the first stage.
+        res5_dilation: dilation of the last stage; above 1 it keeps the stride of the stage before.
     """
 
     norm: NormBuilder | None
     freeze_at: int
     stride_in_1x1: bool
     base_channels: int
+    groups: int = 1
+    width_per_group: int = 64
+    res5_dilation: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,18 @@ class NeckSettings:
     zero_init_lateral: bool
 
 
+class Res5(NamedTuple):
+    """The last stage of the backbone's network, for heads that run it on RoI features.
+
+    Attributes:
+        make: ``make(stride=, dilation=)`` -> a new stage from ``in_channels`` of the stage before.
+        out_channels: channels that it makes.
+    """
+
+    make: Callable[..., nn.Module]
+    out_channels: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class BoxHeadSettings:
     """Options of a box head.
@@ -80,6 +98,7 @@ class BoxHeadSettings:
         conv_channels: channels of the convolutions.
         num_convs: convolutions.
         norm: builder of GroupNorm, for heads that have it.
+        res5: the stage that a C4 backbone lacks; None where the backbone has it, or is no ResNet.
     """
 
     in_channels: int
@@ -89,6 +108,7 @@ class BoxHeadSettings:
     conv_channels: int
     num_convs: int
     norm: NormBuilder
+    res5: Res5 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +124,8 @@ class MaskHeadSettings:
         dilation: of the 3x3 convolutions.
         init: how the convolutions start: ``GaussianFill`` or ``MSRAFill``.
         norm: builder of GroupNorm, for heads that have it.
+        num_convs: 3x3 convolutions, where the head's name does not say it.
+        res5: the stage that a C4 backbone lacks; None where the backbone has it, or is no ResNet.
     """
 
     in_channels: int
@@ -114,6 +136,8 @@ class MaskHeadSettings:
     dilation: int
     init: str
     norm: NormBuilder
+    num_convs: int = 4
+    res5: Res5 | None = None
 
 
 @dataclass(frozen=True)
@@ -124,10 +148,12 @@ class HeadEntry(Generic[Settings]):
         make: the factory. A box head takes ``num_inputs`` tensors [R, C, P, P], returns [R, out_channels] and says
             ``out_channels``; a mask head returns logits float32 [R, num_masks, M, M].
         is_adaptive: its RoI features come from every level (adaptive feature pooling), not from the one that fits.
+        shares_res5: it gets what the box head's res5 makes of the RoI features of the box head's resolution.
     """
 
     make: Callable[[Settings], nn.Module]
     is_adaptive: bool = False
+    shares_res5: bool = False
 
 
 BackboneFactory = Callable[[BackboneSettings], nn.Module]

@@ -9,7 +9,7 @@ import pytest
 
 from fpt.core.config import load_cfg, parse_cfg
 from fpt.core.defaults import OPTIONS
-from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, ORIGINAL_DEFAULTS, RENAMED, SWITCHES
+from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, IMPLIED, ORIGINAL_DEFAULTS, RENAMED, SWITCHES
 from fpt.core.merge import flatten_options
 from fpt.utils.errors import UserError
 
@@ -97,14 +97,23 @@ KEYPOINTS = """
 MODEL:
   CONV_BODY: FPN.fpn_ResNet50_conv5_body
   KEYPOINTS_ON: True
-RESNETS:
-  NUM_GROUPS: 32
-  WIDTH_PER_GROUP: 8
+RETINANET:
+  RETINANET_ON: True
 """
 
 C4 = """
 MODEL:
-  CONV_BODY: ResNet.ResNet50_conv4_body
+  TYPE: generalized_rcnn
+  CONV_BODY: ResNet.add_ResNet50_conv4_body
+  FASTER_RCNN: True
+  MASK_ON: True
+FAST_RCNN:
+  ROI_BOX_HEAD: ResNet.add_ResNet_roi_conv5_head
+  ROI_XFORM_METHOD: RoIAlign
+MRCNN:
+  ROI_MASK_HEAD: mask_rcnn_heads.mask_rcnn_fcn_head_v0upshare
+TRAIN:
+  BATCH_SIZE_PER_IM: 512
 """
 
 
@@ -155,17 +164,45 @@ def test_missing_features_are_refused_together(tmp_path: Path) -> None:
         "MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False "
         f"(in {path}, line 4)" in message
     )
-    assert "RESNETS.NUM_GROUPS is 32, but there is no ResNeXt backbone yet" in message
+    assert "RETINANET.RETINANET_ON is True, but there is no RetinaNet here" in message
 
 
-def test_c4_backbone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="ResNet.ResNet50_conv4_body.*aren't there yet"):
-        load_cfg(write(tmp_path, C4))
+def test_c4_file_has_the_originals_defaults(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = load_cfg(write(tmp_path, C4), ["TEST.RPN_PRE_NMS_TOP_N", "6000"])
+    assert cfg.MODEL.CONV_BODY == "ResNet.ResNet50_conv4_body"
+    assert cfg.FAST_RCNN.ROI_BOX_HEAD == "ResNet.ResNet_roi_conv5_head"
+    assert (cfg.FAST_RCNN.ROI_XFORM_RESOLUTION, cfg.FAST_RCNN.ROI_XFORM_SAMPLING_RATIO) == (14, 0)
+    assert (cfg.MRCNN.RESOLUTION, cfg.TRAIN.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_PRE_NMS_TOP_N) == (14, 12000, 6000)
+    assert cfg.TRAIN.BATCH_SIZE_PER_IM == 512
+    assert "takes Detectron's defaults" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("FPN.fpn_ResNet50_conv5_body", "FPN.ResNet50_conv5_body"),
+        ("FPN.add_fpn_ResNet101_conv5_body", "FPN.ResNet101_conv5_body"),
+        ("FPN.fpn_ResNet50_conv5_P2only_body", "P2only.ResNet50_conv5_body"),
+        ("FPN.add_fpn_ResNet50_conv4_P2only_body", "P2only.ResNet50_conv4_body"),
+        ("ResNet.add_ResNet101_conv5_body", "ResNet.ResNet101_conv5_body"),
+        ("ResNet.ResNet50_conv4_body", "ResNet.ResNet50_conv4_body"),
+    ],
+)
+def test_names_of_backbones(name: str, here: str) -> None:
+    assert load_cfg(None, ["MODEL.CONV_BODY", name]).MODEL.CONV_BODY == here
+
+
+@pytest.mark.parametrize("key", sorted(IMPLIED))
+def test_what_the_backbone_implies_is_named_where_it_is_off(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert load_cfg(None, [key, "True"]) == load_cfg(None)
+    assert not caplog.records
+    assert load_cfg(None, [key, "False"]) == load_cfg(None)
+    assert "MODEL.CONV_BODY says which maps there are" in caplog.text
 
 
 def test_tables_do_not_overlap() -> None:
     options = {key for key, _ in flatten_options(OPTIONS)}
-    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(SWITCHES), set(DETAILS), options]
+    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(IMPLIED), set(SWITCHES), set(DETAILS), options]
     assert len(set().union(*tables)) == sum(len(table) for table in tables)
     assert set(RENAMED.values()) <= options
 

@@ -141,7 +141,11 @@ def test_frozen_backbone_of_torchvision_stays_in_evaluation_mode() -> None:
         ("MODEL.CONV_BODY", "XYZ.torchvision.resnet18", "its backbone is 'XYZ.torchvision.resnet18'; legal: ResNet18_"),
         ("MODEL.CONV_BODY", "FPN.ResNet50", "torchvision.<model>; the nearest is 'ResNet50_conv5_body'"),
         ("MODEL.CONV_BODY", "torchvision.mobilenet_v9", "no model 'mobilenet_v9'; did you mean mobilenet_v"),
-        ("FAST_RCNN.ROI_BOX_HEAD", "roi_2mlp", "ROI_BOX_HEAD is 'roi_2mlp'; legal: fast_rcnn_heads.roi_2mlp_head, "),
+        (
+            "FAST_RCNN.ROI_BOX_HEAD",
+            "roi_2mlp",
+            "ROI_BOX_HEAD is 'roi_2mlp'; legal: ResNet.ResNet_roi_conv5_head, fast_rcnn_heads.roi_2mlp_head, ",
+        ),
         ("MRCNN.ROI_MASK_HEAD", "v1up", "nearest is 'mask_rcnn_heads.mask_rcnn_fcn_head_v1up'"),
         ("FPN.COARSEST_STRIDE", "48", "FPN.COARSEST_STRIDE is 48, but must be a multiple of 32"),
         (

@@ -31,6 +31,15 @@ def tiny_cfg(backbone: str = "FPN.torchvision.mobilenet_v3_small") -> CfgNode:
     return cfg
 
 
+def use_c4(cfg: CfgNode) -> None:
+    """res5 in the heads, on the only map of the backbone."""
+    cfg.MODEL.CONV_BODY = "ResNet.ResNet18_conv4_body"
+    cfg.RESNETS.BASE_CHANNELS = 16
+    cfg.FAST_RCNN.ROI_BOX_HEAD = "ResNet.ResNet_roi_conv5_head"
+    cfg.FAST_RCNN.ROI_XFORM_RESOLUTION = cfg.MRCNN.ROI_XFORM_RESOLUTION = cfg.MRCNN.RESOLUTION = 14
+    cfg.RPN.SIZES = (16, 32)
+
+
 def _model(cfg: CfgNode | None = None) -> GeneralizedRCNN:
     torch.manual_seed(0)
     return build_model(cfg or tiny_cfg(), num_classes=NUM_CLASSES)
@@ -105,6 +114,8 @@ def test_images_without_objects_train_the_background() -> None:
 @pytest.mark.parametrize("box_head", BOX_HEADS)
 def test_every_box_head(box_head: str) -> None:
     cfg = tiny_cfg()
+    if "conv5" in box_head:
+        use_c4(cfg)
     cfg.FAST_RCNN.ROI_BOX_HEAD = box_head
     cfg.MODEL.MASK_ON = False
     cfg.MODEL.CLS_AGNOSTIC_BBOX_REG = True
@@ -120,6 +131,8 @@ def test_every_box_head(box_head: str) -> None:
 @pytest.mark.parametrize("mask_head", MASK_HEADS)
 def test_every_mask_head(mask_head: str, is_specific: bool) -> None:
     cfg = tiny_cfg()
+    if "v0up" in mask_head:
+        use_c4(cfg)
     cfg.MRCNN.ROI_MASK_HEAD = mask_head
     cfg.MRCNN.CLS_SPECIFIC_MASK = is_specific
     model = _model(cfg)
@@ -127,7 +140,9 @@ def test_every_mask_head(mask_head: str, is_specific: bool) -> None:
     _check_gradients(model)
     with torch.no_grad():
         (found,) = model.eval()(_images((64, 64)))
-    assert found["masks"].shape == (len(found["boxes"]), 28, 28)
+    side = 14 if "v0up" in mask_head else 28
+    assert len(found["boxes"]) > 0
+    assert found["masks"].shape == (len(found["boxes"]), side, side)
 
 
 def test_detections_keep_their_contract() -> None:

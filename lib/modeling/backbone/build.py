@@ -10,22 +10,34 @@ from torch import nn
 
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder
-from fpt.modeling.backbone.resnet import BLOCKS, ResNet
+from fpt.modeling.backbone.resnet import BLOCKS, BlockSettings, ResNet
 from fpt.modeling.backbone.torchvision_backbone import TorchvisionBackbone, check_torchvision_name
 from fpt.modeling.settings import BackboneFactory, BackboneSettings, PixelValues
+from fpt.utils.errors import UserError
 from fpt.utils.parts import unknown_part
 
 FREEZE_ALL = 5
 
 
-def make_resnet(settings: BackboneSettings, *, depth: int) -> ResNet:
-    """The ResNet of a depth."""
+def make_resnet(settings: BackboneSettings, *, depth: int, num_stages: int = 4) -> ResNet:
+    """The ResNet or ResNeXt of a depth, whole or up to res4."""
+    if depth < 50 and (settings.groups, settings.width_per_group) != (1, 64):
+        raise UserError(
+            f"RESNETS.NUM_GROUPS is {settings.groups} and WIDTH_PER_GROUP {settings.width_per_group}, but the blocks "
+            f"of ResNet-{depth} have no groups: leave both out, or take a ResNet-50 or deeper"
+        )
     return ResNet(
         depth=depth,
-        norm=_residual_norm(settings.norm, depth),
-        stride_in_1x1=settings.stride_in_1x1,
+        settings=BlockSettings(
+            norm=_residual_norm(settings.norm, depth),
+            stride_in_1x1=settings.stride_in_1x1,
+            groups=settings.groups,
+            width_per_group=settings.width_per_group,
+        ),
         base_channels=settings.base_channels,
         freeze_at=settings.freeze_at,
+        num_stages=num_stages,
+        res5_dilation=settings.res5_dilation if num_stages == 4 else 1,
     )
 
 
@@ -35,11 +47,9 @@ def make_torchvision_backbone(settings: BackboneSettings, name: str) -> Torchvis
 
 
 BACKBONES: dict[str, BackboneFactory] = {
-    "ResNet18_conv5_body": partial(make_resnet, depth=18),
-    "ResNet34_conv5_body": partial(make_resnet, depth=34),
-    "ResNet50_conv5_body": partial(make_resnet, depth=50),
-    "ResNet101_conv5_body": partial(make_resnet, depth=101),
-    "ResNet152_conv5_body": partial(make_resnet, depth=152),
+    f"ResNet{depth}_conv{num_stages + 1}_body": partial(make_resnet, depth=depth, num_stages=num_stages)
+    for num_stages in (4, 3)
+    for depth in BLOCKS
 }
 
 
@@ -81,6 +91,9 @@ def build_backbone(cfg: CfgNode, name: str, *, norm: NormBuilder) -> nn.Module:
         freeze_at=FREEZE_ALL if cfg.TRAIN.FREEZE_CONV_BODY else cfg.RESNETS.FREEZE_AT,
         stride_in_1x1=cfg.RESNETS.STRIDE_1X1,
         base_channels=cfg.RESNETS.BASE_CHANNELS,
+        groups=cfg.RESNETS.NUM_GROUPS,
+        width_per_group=cfg.RESNETS.WIDTH_PER_GROUP,
+        res5_dilation=cfg.RESNETS.RES5_DILATION,
     )
     return find_backbone(cfg, name)(settings)
 

@@ -1,9 +1,10 @@
-"""ResNet (He et al. 2016) as a backbone: maps of strides 4, 8, 16 and 32; parameter names as in torchvision."""
+"""ResNet (He et al. 2016) and ResNeXt (Xie et al. 2017) as backbones; parameter names as in torchvision."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,10 +13,28 @@ from fpt.layers.conv import apply_conv_norm, init_weight
 
 LEVELS = ("res2", "res3", "res4", "res5")
 STRIDES = (4, 8, 16, 32)
+STEM_CHANNELS = 64
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 ResNorm = Callable[[int, bool], nn.Module]
 """Builds the normalisation for a number of channels; True: the last one of a residual branch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSettings:
+    """What all blocks of a network share.
+
+    Attributes:
+        norm: builder of normalisation layers, called with the channels and whether the layer ends a residual branch.
+        stride_in_1x1: a bottleneck strides in its first 1x1 convolution (caffe) or in its 3x3 (torchvision).
+        groups: of the 3x3 convolution of a bottleneck (ResNeXt).
+        width_per_group: channels of each group in the first stage of a network with a stem of 64 channels.
+    """
+
+    norm: ResNorm
+    stride_in_1x1: bool = False
+    groups: int = 1
+    width_per_group: int = 64
 
 
 def freeze(module: nn.Module) -> None:
@@ -29,12 +48,14 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, *, in_channels: int, channels: int, stride: int, stride_in_1x1: bool, norm: ResNorm) -> None:
+    def __init__(
+        self, *, in_channels: int, channels: int, stride: int, settings: BlockSettings, dilation: int = 1
+    ) -> None:
         super().__init__()
-        del stride_in_1x1  # there is no 1x1 convolution to stride in
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        norm = settings.norm
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
         self.bn1 = norm(channels, False)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = norm(channels, True)
         self.downsample = _shortcut(in_channels, channels, stride, norm)
 
@@ -46,19 +67,24 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut (ResNet-50 and deeper)."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut (ResNet-50 and deeper, ResNeXt)."""
 
     expansion = 4
 
-    def __init__(self, *, in_channels: int, channels: int, stride: int, stride_in_1x1: bool, norm: ResNorm) -> None:
+    def __init__(
+        self, *, in_channels: int, channels: int, stride: int, settings: BlockSettings, dilation: int = 1
+    ) -> None:
         super().__init__()
-        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
-        out_channels = channels * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, stride=stride_1x1, bias=False)
-        self.bn1 = norm(channels, False)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride_3x3, padding=1, bias=False)
-        self.bn2 = norm(channels, False)
-        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        norm, groups = settings.norm, settings.groups
+        stride_1x1, stride_3x3 = (stride, 1) if settings.stride_in_1x1 else (1, stride)
+        width, out_channels = channels * settings.width_per_group // STEM_CHANNELS * groups, channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride_1x1, bias=False)
+        self.bn1 = norm(width, False)
+        self.conv2 = nn.Conv2d(
+            width, width, 3, stride=stride_3x3, padding=dilation, dilation=dilation, groups=groups, bias=False
+        )
+        self.bn2 = norm(width, False)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = norm(out_channels, True)
         self.downsample = _shortcut(in_channels, out_channels, stride, norm)
 
@@ -85,63 +111,125 @@ def _apply_shortcut(shortcut: nn.Sequential, x: Tensor) -> Tensor:
     return apply_conv_norm(conv, norm, x)  # type: ignore[arg-type]
 
 
+def make_stage(
+    *,
+    depth: int,
+    num_blocks: int,
+    in_channels: int,
+    channels: int,
+    stride: int,
+    settings: BlockSettings,
+    dilation: int = 1,
+) -> nn.Sequential:
+    """The blocks of one stage; the first one has the stride.
+
+    Args:
+        depth: of the network, which decides the kind of block.
+        num_blocks: how many.
+        in_channels: channels of the input.
+        channels: of the 3x3 convolutions of a plain ResNet; the output has ``expansion`` times as many.
+        stride: of the stage.
+        settings: what all blocks share.
+        dilation: of the 3x3 convolutions.
+    """
+    block = block_of(depth)
+    widths = [in_channels] + [channels * block.expansion] * (num_blocks - 1)
+    strides = [stride] + [1] * (num_blocks - 1)
+    return nn.Sequential(
+        *(
+            block(in_channels=width, channels=channels, stride=step, settings=settings, dilation=dilation)
+            for width, step in zip(widths, strides, strict=True)
+        )
+    )
+
+
+def block_of(depth: int) -> type[BasicBlock | Bottleneck]:
+    """The kind of block of a network of this depth."""
+    return BasicBlock if depth < 50 else Bottleneck
+
+
+def init_residual(module: nn.Module) -> None:
+    """Start every convolution below a module as residual networks do (He et al. 2015)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            init_weight(layer, method="MSRAFill")
+
+
 class ResNet(nn.Module):
-    """Backbone of four stages.
+    """Backbone of four stages, or of the first three (C4).
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        norm: builder of normalisation layers, called with the channels and whether the layer ends a residual branch.
-        stride_in_1x1: a bottleneck strides in its first 1x1 convolution (caffe) or in its 3x3 (torchvision).
+        settings: what all blocks share.
         freeze_at: 0 trains all, 1 freezes the stem, 2 res2 as well, up to 5; frozen parts stay in evaluation mode.
         base_channels: channels of the stem; 64 in all published networks.
         num_blocks: blocks of the four stages, where they are not those of ``depth``.
+        num_stages: 4, or 3 without res5.
+        res5_dilation: dilation of res5; above 1 it keeps the stride of res4.
     """
 
     def __init__(
         self,
         *,
         depth: int,
-        norm: ResNorm,
-        stride_in_1x1: bool = False,
+        settings: BlockSettings,
         freeze_at: int = 2,
-        base_channels: int = 64,
+        base_channels: int = STEM_CHANNELS,
         num_blocks: Sequence[int] | None = None,
+        num_stages: int = 4,
+        res5_dilation: int = 1,
     ) -> None:
         super().__init__()
-        block = BasicBlock if depth < 50 else Bottleneck
         self.freeze_at = freeze_at
         self.conv1 = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = norm(base_channels, False)
-        channels_in, channels_out = base_channels, []
-        for index, count in enumerate(num_blocks or BLOCKS[depth]):
-            layers = []
-            for position in range(count):
-                stride = 2 if index > 0 and position == 0 else 1
-                channels = base_channels * 2**index
-                layers.append(
-                    block(
-                        in_channels=channels_in,
-                        channels=channels,
-                        stride=stride,
-                        stride_in_1x1=stride_in_1x1,
-                        norm=norm,
-                    )
-                )
-                channels_in = channels * block.expansion
-            self.add_module(f"layer{index + 1}", nn.Sequential(*layers))
-            channels_out.append(channels_in)
-        self.out_channels = tuple(channels_out)
-        self.strides = STRIDES
-        self._init_weights()
+        self.bn1 = settings.norm(base_channels, False)
+        expansion = block_of(depth).expansion
+        dilations = (1, 1, 1, res5_dilation)
+        steps = (1, 2, 2, 2 if res5_dilation == 1 else 1)
+        self.strides = (*STRIDES[:3], STRIDES[2] * steps[3])[:num_stages]
+        self.out_channels = tuple(base_channels * 2**index * expansion for index in range(num_stages))
+        for index, count in enumerate((num_blocks or BLOCKS[depth])[:num_stages]):
+            stage = make_stage(
+                depth=depth,
+                num_blocks=count,
+                in_channels=self.out_channels[index - 1] if index else base_channels,
+                channels=base_channels * 2**index,
+                stride=steps[index],
+                settings=settings,
+                dilation=dilations[index],
+            )
+            self.add_module(f"layer{index + 1}", stage)
+        init_residual(self)
         for module in self._frozen():
             freeze(module)
+        self._depth, self._base_channels, self._settings = depth, base_channels, settings
+        self._res5_blocks = (num_blocks or BLOCKS[depth])[3]
+
+    @property
+    def res5_channels(self) -> int:
+        """Channels that res5 makes, here or in the heads."""
+        return self._base_channels * 8 * block_of(self._depth).expansion
+
+    def make_res5(self, *, stride: int, dilation: int = 1) -> nn.Sequential:
+        """A res5 for heads on RoI features: its blocks, with new weights."""
+        stage = make_stage(
+            depth=self._depth,
+            num_blocks=self._res5_blocks,
+            in_channels=self.res5_channels // 2,
+            channels=self._base_channels * 8,
+            stride=stride,
+            settings=self._settings,
+            dilation=dilation,
+        )
+        init_residual(stage)
+        return stage
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Images [N, 3, H, W] -> maps ``res2`` .. ``res5`` of strides 4, 8, 16, 32."""
+        """Images [N, 3, H, W] -> maps ``res2`` .. ``res5`` (``res4`` without the last stage) of ``strides``."""
         x = F.relu(apply_conv_norm(self.conv1, self.bn1, x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps: OrderedDict[str, Tensor] = OrderedDict()
-        for level, stage in zip(LEVELS, self._stages(), strict=True):
+        for level, stage in zip(LEVELS, self._stages(), strict=False):
             x = stage(x)
             maps[level] = x
         return maps
@@ -154,13 +242,8 @@ class ResNet(nn.Module):
         return self
 
     def _stages(self) -> list[nn.Module]:
-        return [self.get_submodule(f"layer{index + 1}") for index in range(len(LEVELS))]
+        return [self.get_submodule(f"layer{index + 1}") for index in range(len(self.strides))]
 
     def _frozen(self) -> list[nn.Module]:
         parts = [nn.ModuleList([self.conv1, self.bn1]), *self._stages()]
         return parts[: self.freeze_at]
-
-    def _init_weights(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                init_weight(module, method="MSRAFill")

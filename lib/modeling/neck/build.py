@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from torch import nn
@@ -11,12 +12,30 @@ from fpt.layers.norm import NormBuilder
 from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 from fpt.modeling.backbone_name import BackboneName
 from fpt.modeling.levels import strides_of
-from fpt.modeling.neck.compose import PyramidNeck
+from fpt.modeling.neck.compose import CoarsestMap, ExtraLevels, PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.settings import NeckFactory, NeckSettings
 from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
+
+
+def make_coarsest_map(settings: NeckSettings) -> CoarsestMap:
+    """No pyramid: the backbone's coarsest map."""
+    return CoarsestMap(channels=settings.in_channels[-1], stride=settings.strides[-1])
+
+
+def make_finest_map(settings: NeckSettings) -> FeaturePyramid:
+    """The finest map of an FPN alone."""
+    pyramid = FeaturePyramid(
+        in_channels=settings.in_channels,
+        out_channels=settings.out_channels,
+        norm=settings.norm,
+        zero_init_lateral=settings.zero_init_lateral,
+        finest_only=True,
+    )
+    pyramid.strides = settings.strides[:1]  # type: ignore[assignment]
+    return pyramid
 
 
 def make_feature_pyramid(settings: NeckSettings, *, top_down: bool = True, bottom_up: bool = False) -> FeaturePyramid:
@@ -35,6 +54,8 @@ NECKS: dict[str, NeckFactory] = {
     "FPN": make_feature_pyramid,
     "BFP": partial(make_feature_pyramid, top_down=False),
     "BPA": partial(make_feature_pyramid, bottom_up=True),
+    "P2only": make_finest_map,
+    "ResNet": make_coarsest_map,
 }
 
 
@@ -60,11 +81,27 @@ def build_neck(
         )
     )
     strides = strides_of(pyramid, name=f"neck {name.neck}") if hasattr(pyramid, "strides") else strides
+    is_pyramid = len(strides) > 1
     return PyramidNeck(
         pyramid=pyramid,
         transformer=_build_transformer(cfg, pyramid, strides, norm) if name.has_transformer else None,
-        has_p6=2**cfg.FPN.RPN_MAX_LEVEL > strides[-1],
+        has_p6=is_pyramid and 2**cfg.FPN.RPN_MAX_LEVEL > strides[-1],
+        extra_levels=_build_extra_levels(cfg, strides, in_channels[-1]) if is_pyramid else None,
         strides=strides,
+    )
+
+
+def _build_extra_levels(cfg: CfgNode, strides: tuple[int, ...], backbone_channels: int) -> ExtraLevels | None:
+    """The convolutions of the levels between the pyramid's and FPN.RPN_MAX_LEVEL, where FPN.EXTRA_CONV_LEVELS is on."""
+    num_levels = cfg.FPN.RPN_MAX_LEVEL - int(math.log2(strides[-1]))
+    if not cfg.FPN.EXTRA_CONV_LEVELS or num_levels < 1:
+        return None
+    from_backbone = cfg.FPN.EXTRA_CONV_SOURCE == "C5"
+    return ExtraLevels(
+        in_channels=backbone_channels if from_backbone else cfg.FPN.DIM,
+        out_channels=cfg.FPN.DIM,
+        num_levels=num_levels,
+        from_backbone=from_backbone,
     )
 
 

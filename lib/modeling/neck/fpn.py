@@ -25,6 +25,7 @@ class FeaturePyramid(nn.Module):
         bottom_up: add PANet's path from the finest to the coarsest level (BPA).
         norm: makes the normalisation after each convolution, or None.
         zero_init_lateral: start the laterals below the top at zero.
+        finest_only: the finest map is the only output (P2only), and has the only 3x3 convolution.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class FeaturePyramid(nn.Module):
         bottom_up: bool = False,
         norm: NormFactory | None = None,
         zero_init_lateral: bool = False,
+        finest_only: bool = False,
     ) -> None:
         super().__init__()
         if bottom_up and not top_down:
@@ -43,10 +45,14 @@ class FeaturePyramid(nn.Module):
         check_norm(norm)
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
+        self.finest_only = finest_only
         self.laterals = nn.ModuleList(ConvNorm(c, out_channels, kernel=1, norm=norm) for c in in_channels)
         self.outputs, self.reductions, self.merges = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         if top_down:
-            self.outputs.extend(ConvNorm(out_channels, out_channels, norm=norm) for _ in in_channels)
+            self.outputs.extend(
+                ConvNorm(out_channels, out_channels, norm=norm)
+                for _ in (in_channels[:1] if finest_only else in_channels)
+            )
         if bottom_up:
             steps = range(len(in_channels) - 1)
             self.reductions.extend(ConvNorm(out_channels, out_channels, stride=2, norm=norm) for _ in steps)
@@ -80,11 +86,11 @@ class FeaturePyramid(nn.Module):
             for i in reversed(range(len(maps) - 1)):
                 upsampled = F.interpolate(maps[i + 1], size=maps[i].shape[-2:], mode="nearest")
                 maps[i] = maps[i] + areas[i].clear(upsampled)
-            maps = [conv(x, area) for conv, x, area in zip(self.outputs, maps, areas, strict=True)]
+            maps = [conv(x, area) for conv, x, area in zip(self.outputs, maps, areas, strict=False)]
         for i, (reduction, merge) in enumerate(zip(self.reductions, self.merges, strict=True)):
             reduced = F.relu(reduction(maps[i], areas[i + 1]))
             maps[i + 1] = F.relu(merge(reduced + maps[i + 1], areas[i + 1]))
-        return OrderedDict(zip(features, maps, strict=True))
+        return OrderedDict(zip(features, maps, strict=False))
 
     def _initialise(self, zero_init_lateral: bool) -> None:
         """Xavier-uniform convolutions and zero biases, as in Detectron."""

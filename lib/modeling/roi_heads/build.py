@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import nn
+
 from fpt.core.config_node import CfgNode
+from fpt.core.relations import res5_stride
 from fpt.layers.norm import NormBuilder
 from fpt.modeling.levels import coarsest_of_each_stride, select_levels
 from fpt.modeling.roi_heads.box_head import BoxPredictor, ConvBoxHead, MLPBoxHead
+from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead, Conv5MaskHead
 from fpt.modeling.roi_heads.mask_head import FullyConnectedMask, MaskHead
 from fpt.modeling.roi_heads.pooler import RoIPooler
 from fpt.modeling.roi_heads.postprocess import DetectionSettings
 from fpt.modeling.roi_heads.roi_heads import MaskBranch, RoIHeads
 from fpt.modeling.sampling import RoISampling
-from fpt.modeling.settings import BoxHeadSettings, HeadEntry, MaskHeadSettings
+from fpt.modeling.settings import BoxHeadSettings, HeadEntry, MaskHeadSettings, Res5
 from fpt.structures.boxes import BoxCoder
+from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
 
 
@@ -42,8 +47,37 @@ def make_conv_head(settings: BoxHeadSettings, *, has_norm: bool = False) -> Conv
     )
 
 
+def make_conv5_box_head(settings: BoxHeadSettings) -> Conv5BoxHead:
+    """The res5 that the backbone lacks."""
+    res5 = _need_res5(settings.res5, "FAST_RCNN.ROI_BOX_HEAD ResNet.ResNet_roi_conv5_head")
+    return Conv5BoxHead(res5=res5.make(stride=res5_stride(settings.resolution)), out_channels=res5.out_channels)
+
+
+def make_conv5_mask_head(settings: MaskHeadSettings, *, is_shared: bool) -> Conv5MaskHead:
+    """The masks of C4 models, after a res5 of their own or the box head's."""
+    res5 = _need_res5(settings.res5, "MRCNN.ROI_MASK_HEAD mask_rcnn_fcn_head_v0up and v0upshare")
+    own = None if is_shared else res5.make(stride=res5_stride(settings.resolution), dilation=settings.dilation)
+    return Conv5MaskHead(
+        res5=own,
+        in_channels=res5.out_channels,
+        channels=settings.channels,
+        num_masks=settings.num_masks,
+        init=settings.init,
+    )
+
+
+def _need_res5(res5: Res5 | None, option: str) -> Res5:
+    if res5 is None:
+        raise UserError(f"{option} need a backbone without res5, such as MODEL.CONV_BODY ResNet.ResNet50_conv4_body")
+    return res5
+
+
 def make_mask_head(
-    settings: MaskHeadSettings, *, num_convs: int, has_norm: bool = False, has_fully_connected: bool = False
+    settings: MaskHeadSettings,
+    *,
+    num_convs: int | None = None,
+    has_norm: bool = False,
+    has_fully_connected: bool = False,
 ) -> MaskHead:
     """Convolutions and an upsampling, with or without the fully connected branch."""
     norm = settings.norm if has_norm else None
@@ -55,7 +89,7 @@ def make_mask_head(
     return MaskHead(
         in_channels=settings.in_channels,
         channels=settings.channels,
-        num_convs=num_convs,
+        num_convs=settings.num_convs if num_convs is None else num_convs,
         num_masks=settings.num_masks,
         num_inputs=settings.num_inputs,
         norm=norm,
@@ -70,6 +104,7 @@ _conv_head_gn = partial(make_conv_head, has_norm=True)
 _mask_head_gn = partial(make_mask_head, num_convs=4, has_norm=True)
 
 BOX_HEADS: dict[str, HeadEntry[BoxHeadSettings]] = {
+    "ResNet.ResNet_roi_conv5_head": HeadEntry(make_conv5_box_head),
     "fast_rcnn_heads.roi_2mlp_head": HeadEntry(make_mlp_head),
     "fast_rcnn_heads.roi_2mlp_head_gn": HeadEntry(_mlp_head_gn),
     "fast_rcnn_heads.roi_2mlp_head_gn_fptnet": HeadEntry(_mlp_head_gn, is_adaptive=True),
@@ -79,6 +114,12 @@ BOX_HEADS: dict[str, HeadEntry[BoxHeadSettings]] = {
 }
 
 MASK_HEADS: dict[str, HeadEntry[MaskHeadSettings]] = {
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v0up": HeadEntry(partial(make_conv5_mask_head, is_shared=False)),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v0upshare": HeadEntry(
+        partial(make_conv5_mask_head, is_shared=True), shares_res5=True
+    ),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1upXconvs": HeadEntry(make_mask_head),
+    "mask_rcnn_heads.mask_rcnn_fcn_head_v1upXconvs_gn": HeadEntry(partial(make_mask_head, has_norm=True)),
     "mask_rcnn_heads.mask_rcnn_fcn_head_v1up": HeadEntry(partial(make_mask_head, num_convs=2)),
     "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs": HeadEntry(partial(make_mask_head, num_convs=4)),
     "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs_gn": HeadEntry(_mask_head_gn),
@@ -97,7 +138,13 @@ def check_head_names(cfg: CfgNode) -> None:
 
 
 def build_roi_heads(
-    cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder
+    cfg: CfgNode,
+    *,
+    in_channels: int,
+    strides: tuple[int, ...],
+    num_classes: int,
+    norm: NormBuilder,
+    res5: Res5 | None = None,
 ) -> RoIHeads:
     """The box head, and the mask branch if MODEL.MASK_ON.
 
@@ -107,6 +154,7 @@ def build_roi_heads(
         strides: their strides, finest first.
         num_classes: background included.
         norm: builder of GroupNorm.
+        res5: the stage that the backbone lacks.
 
     Raises:
         UserError: a head's name is unknown, or the neck lacks a level.
@@ -123,6 +171,7 @@ def build_roi_heads(
             conv_channels=options.CONV_HEAD_DIM,
             num_convs=options.NUM_STACKED_CONVS,
             norm=norm,
+            res5=res5,
         )
     )
     return RoIHeads(
@@ -148,7 +197,9 @@ def build_roi_heads(
             max_detections=cfg.TEST.DETECTIONS_PER_IM,
             has_regression=cfg.TEST.BBOX_REG,
         ),
-        mask_branch=_build_mask_branch(cfg, in_channels, strides, num_classes, norm) if cfg.MODEL.MASK_ON else None,
+        mask_branch=_build_mask_branch(cfg, in_channels, strides, num_classes, norm, res5, head)
+        if cfg.MODEL.MASK_ON
+        else None,
     )
 
 
@@ -161,11 +212,23 @@ def _find_mask_head(cfg: CfgNode) -> HeadEntry[MaskHeadSettings]:
 
 
 def _build_mask_branch(
-    cfg: CfgNode, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder
+    cfg: CfgNode,
+    in_channels: int,
+    strides: tuple[int, ...],
+    num_classes: int,
+    norm: NormBuilder,
+    res5: Res5 | None,
+    box_head: nn.Module,
 ) -> MaskBranch:
     options = cfg.MRCNN
     entry = _find_mask_head(cfg)
-    pooler = _build_pooler(cfg, cfg.MRCNN, strides, is_adaptive=entry.is_adaptive)
+    if entry.shares_res5 and not isinstance(box_head, Conv5BoxHead):
+        raise UserError(
+            f"MRCNN.ROI_MASK_HEAD {options.ROI_MASK_HEAD} shares the res5 of FAST_RCNN.ROI_BOX_HEAD "
+            f"ResNet.ResNet_roi_conv5_head, but that is {cfg.FAST_RCNN.ROI_BOX_HEAD}"
+        )
+    pooled = cfg.FAST_RCNN if entry.shares_res5 else options
+    pooler = _build_pooler(cfg, pooled, strides, is_adaptive=entry.is_adaptive)
     head = entry.make(
         MaskHeadSettings(
             in_channels=in_channels,
@@ -176,18 +239,22 @@ def _build_mask_branch(
             dilation=options.DILATION,
             init=options.CONV_INIT,
             norm=norm,
+            num_convs=options.NUM_STACKED_CONVS,
+            res5=res5,
         )
     )
-    return MaskBranch(pooler=pooler, head=head, loss_weight=options.WEIGHT_LOSS_MASK)
+    return MaskBranch(pooler=pooler, head=head, loss_weight=options.WEIGHT_LOSS_MASK, shares_res5=entry.shares_res5)
 
 
 def _build_pooler(cfg: CfgNode, head: CfgNode, strides: tuple[int, ...], *, is_adaptive: bool) -> RoIPooler:
-    levels = select_levels(
-        strides,
-        low=cfg.FPN.ROI_MIN_LEVEL,
-        high=cfg.FPN.ROI_MAX_LEVEL,
-        options="FPN.ROI_MIN_LEVEL to FPN.ROI_MAX_LEVEL",
-    )
+    levels: tuple[int, ...] = (0,)
+    if len(strides) > 1:
+        levels = select_levels(
+            strides,
+            low=cfg.FPN.ROI_MIN_LEVEL,
+            high=cfg.FPN.ROI_MAX_LEVEL,
+            options="FPN.ROI_MIN_LEVEL to FPN.ROI_MAX_LEVEL",
+        )
     if not is_adaptive:
         levels = coarsest_of_each_stride(levels, strides)
     return RoIPooler(

@@ -34,15 +34,26 @@ class MaskBranch(nn.Module):
         pooler: RoI features of the boxes.
         head: RoI features -> mask logits [R, num_masks, M, M].
         loss_weight: factor of the loss.
+        shares_res5: the head sees what the box head's res5 makes of the RoI features.
     """
 
-    def __init__(self, *, pooler: RoIPooler, head: nn.Module, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self, *, pooler: RoIPooler, head: nn.Module, loss_weight: float = 1.0, shares_res5: bool = False
+    ) -> None:
         super().__init__()
         self.pooler = pooler
         self.head = head
         self.loss_weight = loss_weight
+        self.shares_res5 = shares_res5
 
-    def loss(self, features: Mapping[str, Tensor], samples: Sequence[SampledRoIs], targets: Targets) -> Tensor:
+    def loss(
+        self,
+        features: Mapping[str, Tensor],
+        samples: Sequence[SampledRoIs],
+        targets: Targets,
+        *,
+        res5: nn.Module | None = None,
+    ) -> Tensor:
         """Weighted loss of the foreground RoIs whose object has a mask.
 
         Args:
@@ -50,10 +61,11 @@ class MaskBranch(nn.Module):
             samples: RoIs of each image.
             targets: ``boxes`` and ``masks`` uint8 [N, S, S] in their frames, for each image; ``has_mask`` bool [N]
                 where some objects have none.
+            res5: what runs on the RoI features before the head, where the head shares that of the box head.
         """
         chosen = [_with_masks(sample, target) for sample, target in zip(samples, targets, strict=True)]
         boxes = [item.boxes for item in chosen]
-        logits = self.head(self.pooler(features, boxes))
+        logits = self._logits(features, boxes, res5)
         labels = torch.cat([item.labels for item in chosen])
         wanted = [
             mask_targets(target["masks"], target["boxes"], item.boxes, item.object_index, size=logits.shape[-1])
@@ -63,12 +75,21 @@ class MaskBranch(nn.Module):
         return mask_loss(logits, labels=labels, targets=torch.cat(wanted), weights=weights) * self.loss_weight
 
     def predict(
-        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+        self,
+        features: Mapping[str, Tensor],
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        *,
+        res5: nn.Module | None = None,
     ) -> list[Tensor]:
         """Probabilities float32 [D, M, M] in the frames of the boxes [D, 4] of each image, of the labels [D]."""
-        logits = self.head(self.pooler(features, boxes))
+        logits = self._logits(features, boxes, res5)
         probabilities = select_class(logits, torch.cat(list(labels))).sigmoid()
         return list(probabilities.split([item.shape[0] for item in boxes]))
+
+    def _logits(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], res5: nn.Module | None) -> Tensor:
+        pooled = self.pooler(features, boxes)
+        return self.head(pooled if res5 is None else [res5(x) for x in pooled])
 
 
 class RoIHeads(nn.Module):
@@ -132,7 +153,7 @@ class RoIHeads(nn.Module):
             weights=image_weights([sample.labels.numel() for sample in samples], device=labels.device),
         )
         if self.mask_branch is not None:
-            losses["loss_mask"] = self.mask_branch.loss(features, samples, targets)
+            losses["loss_mask"] = self.mask_branch.loss(features, samples, targets, res5=self._shared_res5())
         return losses
 
     def detect(
@@ -156,9 +177,15 @@ class RoIHeads(nn.Module):
         ]
         if self.mask_branch is not None:
             boxes, labels = [item["boxes"] for item in detections], [item["labels"] for item in detections]
-            for item, masks in zip(detections, self.mask_branch.predict(features, boxes, labels), strict=True):
+            found = self.mask_branch.predict(features, boxes, labels, res5=self._shared_res5())
+            for item, masks in zip(detections, found, strict=True):
                 item["masks"] = masks
         return detections
+
+    def _shared_res5(self) -> nn.Module | None:
+        """The box head's res5, where the mask head shares it."""
+        is_shared = self.mask_branch is not None and self.mask_branch.shares_res5
+        return self.box_head.get_submodule("res5") if is_shared else None
 
     def _predict_boxes(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         return self.box_predictor(self.box_head(self.box_pooler(features, boxes)))

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 
-def cell_anchors(size: float, aspect_ratios: Sequence[float]) -> list[list[float]]:
-    """Boxes around the origin of area ``size`` ** 2 pixels, one for each height / width."""
+def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> list[list[float]]:
+    """Boxes around the origin of area size ** 2 pixels: for each height / width one of each size."""
     anchors = []
     for ratio in aspect_ratios:
-        half_w, half_h = size / ratio**0.5 / 2, size * ratio**0.5 / 2
-        anchors.append([-half_w, -half_h, half_w, half_h])
+        for size in sizes:
+            half_w, half_h = size / ratio**0.5 / 2, size * ratio**0.5 / 2
+            anchors.append([-half_w, -half_h, half_w, half_h])
     return anchors
 
 
@@ -23,18 +24,20 @@ class AnchorGenerator(nn.Module):
     Cell (y, x) of a level has its anchors around ((x + 0.5) * stride, (y + 0.5) * stride), the centre of its pixels.
 
     Args:
-        sizes: square root of the area in pixels of the anchors, for each level.
+        sizes: square roots of the areas in pixels of the anchors, for each level; as many on all levels.
         aspect_ratios: height / width.
         strides: pixels a cell, for each level.
     """
 
     cells: Tensor
 
-    def __init__(self, *, sizes: Sequence[float], aspect_ratios: Sequence[float], strides: Sequence[int]) -> None:
+    def __init__(
+        self, *, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float], strides: Sequence[int]
+    ) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        self.num_anchors = len(aspect_ratios)
-        cells = torch.tensor([cell_anchors(size, aspect_ratios) for size in sizes], dtype=torch.float32)
+        self.num_anchors = len(aspect_ratios) * len(sizes[0])
+        cells = torch.tensor([cell_anchors(level, aspect_ratios) for level in sizes], dtype=torch.float32)
         self.register_buffer("cells", cells, persistent=False)
 
     def forward(self, sizes_hw: Sequence[tuple[int, int]]) -> list[Tensor]:

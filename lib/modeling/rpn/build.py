@@ -9,10 +9,11 @@ from fpt.modeling.rpn.head import RPNHead
 from fpt.modeling.rpn.proposals import ProposalSettings
 from fpt.modeling.rpn.rpn import RegionProposalNetwork
 from fpt.modeling.sampling import AnchorSampling
+from fpt.utils.errors import UserError
 
 
 def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> RegionProposalNetwork:
-    """The region proposal network on levels FPN.RPN_MIN_LEVEL to RPN_MAX_LEVEL.
+    """The region proposal network on levels FPN.RPN_MIN_LEVEL to RPN_MAX_LEVEL, or on the only map.
 
     Args:
         cfg: the whole configuration.
@@ -20,22 +21,16 @@ def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> Re
         strides: their strides, finest first.
 
     Raises:
-        UserError: the neck has no such level.
+        UserError: the neck has no such level, or RPN.STRIDE is not that of the only map.
     """
-    levels = select_levels(
-        strides,
-        low=cfg.FPN.RPN_MIN_LEVEL,
-        high=cfg.FPN.RPN_MAX_LEVEL,
-        options="FPN.RPN_MIN_LEVEL to FPN.RPN_MAX_LEVEL",
-    )
-    anchor_generator = AnchorGenerator(
-        sizes=[cfg.FPN.RPN_ANCHOR_START_SIZE * 2**index for index in range(len(levels))],
-        aspect_ratios=cfg.FPN.RPN_ASPECT_RATIOS,
-        strides=[strides[level] for level in levels],
-    )
+    levels, anchor_generator = _build_anchors(cfg, strides)
     return RegionProposalNetwork(
         levels=levels,
-        head=RPNHead(in_channels=in_channels, num_anchors=anchor_generator.num_anchors),
+        head=RPNHead(
+            in_channels=in_channels,
+            num_anchors=anchor_generator.num_anchors,
+            channels=None if cfg.RPN.OUT_DIM_AS_IN_DIM else cfg.RPN.OUT_DIM,
+        ),
         anchor_generator=anchor_generator,
         sampling=AnchorSampling(
             positive_iou=cfg.TRAIN.RPN_POSITIVE_OVERLAP,
@@ -47,6 +42,29 @@ def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> Re
         ),
         training_settings=_proposal_settings(cfg.TRAIN),
         test_settings=_proposal_settings(cfg.TEST),
+    )
+
+
+def _build_anchors(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[tuple[int, ...], AnchorGenerator]:
+    """Positions of the levels that the network looks at, and their anchors."""
+    if len(strides) == 1:
+        if cfg.RPN.STRIDE not in (0, strides[0]):
+            raise UserError(
+                f"RPN.STRIDE is {cfg.RPN.STRIDE}, but the map of MODEL.CONV_BODY {cfg.MODEL.CONV_BODY} has stride "
+                f"{strides[0]}: leave RPN.STRIDE out"
+            )
+        options = cfg.RPN
+        return (0,), AnchorGenerator(sizes=[options.SIZES], aspect_ratios=options.ASPECT_RATIOS, strides=strides)
+    levels = select_levels(
+        strides,
+        low=cfg.FPN.RPN_MIN_LEVEL,
+        high=cfg.FPN.RPN_MAX_LEVEL,
+        options="FPN.RPN_MIN_LEVEL to FPN.RPN_MAX_LEVEL",
+    )
+    return levels, AnchorGenerator(
+        sizes=[(cfg.FPN.RPN_ANCHOR_START_SIZE * 2**index,) for index in range(len(levels))],
+        aspect_ratios=cfg.FPN.RPN_ASPECT_RATIOS,
+        strides=[strides[level] for level in levels],
     )
 
 

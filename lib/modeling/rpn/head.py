@@ -16,13 +16,15 @@ class RPNHead(nn.Module):
     Args:
         in_channels: channels of each level.
         num_anchors: anchors a cell.
+        channels: of the 3x3 convolution; None = ``in_channels``.
     """
 
-    def __init__(self, *, in_channels: int, num_anchors: int) -> None:
+    def __init__(self, *, in_channels: int, num_anchors: int, channels: int | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, in_channels, 3, padding=1)
-        self.objectness = nn.Conv2d(in_channels, num_anchors, 1)
-        self.offsets = nn.Conv2d(in_channels, num_anchors * 4, 1)
+        channels = channels or in_channels
+        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.objectness = nn.Conv2d(channels, num_anchors, 1)
+        self.offsets = nn.Conv2d(channels, num_anchors * 4, 1)
         for layer in (self.conv, self.objectness, self.offsets):
             init_weight(layer, method="GaussianFill", std=0.01)
 

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fpt.layers.norm import FrozenBatchNorm2d, group_norm
-from fpt.modeling.backbone.resnet import ResNet
+from fpt.modeling.backbone.resnet import BlockSettings, ResNet
 
 
 def _frozen(channels: int, ends_branch: bool) -> nn.Module:
@@ -18,8 +18,11 @@ def _grouped(channels: int, ends_branch: bool) -> nn.Module:
     return group_norm(channels)
 
 
-def _tiny(norm=_grouped, **options) -> ResNet:
-    return ResNet(depth=options.pop("depth", 50), norm=norm, base_channels=8, num_blocks=(1, 1, 2, 1), **options)
+def _tiny(norm=_grouped, *, stride_in_1x1: bool = False, **options) -> ResNet:
+    settings = BlockSettings(norm=norm, stride_in_1x1=stride_in_1x1)
+    return ResNet(
+        depth=options.pop("depth", 50), settings=settings, base_channels=8, num_blocks=(1, 1, 2, 1), **options
+    )
 
 
 @pytest.mark.parametrize(("depth", "name"), [(18, "resnet18"), (50, "resnet50")])
@@ -34,7 +37,7 @@ def test_maps_equal_torchvisions(depth: int, name: str) -> None:
     extractor = create_feature_extractor(
         reference.eval(), {f"layer{index}": f"res{index + 1}" for index in range(1, 5)}
     )
-    backbone = ResNet(depth=depth, norm=_frozen, stride_in_1x1=False)
+    backbone = ResNet(depth=depth, settings=BlockSettings(norm=_frozen))
     result = backbone.load_state_dict(reference.state_dict(), strict=False)
     assert result.missing_keys == []
     assert all(name.startswith("fc.") or name.endswith("num_batches_tracked") for name in result.unexpected_keys)
@@ -78,7 +81,7 @@ def test_frozen_parts_stay_frozen(freeze_at: int) -> None:
 def test_random_frozen_network_does_not_explode() -> None:
     torch.manual_seed(0)
     norm = lambda channels, ends: FrozenBatchNorm2d(channels, scale=16**-0.5 if ends else 1.0)  # noqa: E731
-    backbone = ResNet(depth=50, norm=norm)
+    backbone = ResNet(depth=50, settings=BlockSettings(norm=norm))
     with torch.no_grad():
         maps = backbone(torch.randn(1, 3, 64, 64))
     assert 0.01 < maps["res5"].std().item() < 10

@@ -48,7 +48,7 @@ def test_losses_by_hand() -> None:
 
 
 def _rpn() -> RegionProposalNetwork:
-    generator = AnchorGenerator(sizes=(8, 16), aspect_ratios=(0.5, 1.0), strides=(4, 8))
+    generator = AnchorGenerator(sizes=((8,), (16,)), aspect_ratios=(0.5, 1.0), strides=(4, 8))
     settings = ProposalSettings(pre_nms_top_n=50, post_nms_top_n=20, nms_threshold=0.7)
     return RegionProposalNetwork(
         levels=(0, 1),
