@@ -136,6 +136,12 @@ MODEL: Group = {
         False,
         "Compile the backbone with torch.compile while training: slow first steps for each size, faster ones after.",
     ),
+    "LEGACY": Option(
+        "off",
+        "Count boxes, anchors, RoIs and losses as another program does, whose weights expect it: detectron (or True), "
+        "torchvision; docs/legacy.md. It is set by itself where a whole model of theirs is loaded.",
+        choices=("off", "detectron", "torchvision"),
+    ),
     "FPT": FPT,
     "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0, high=100_000),
     "MASK_ON": Option(False, "Add the mask head."),

@@ -129,6 +129,12 @@ def _num_classes(value: Any) -> Any:
     return 0 if parse_literal(value) == -1 else value
 
 
+def _conventions(value: Any) -> Any:
+    """True and False stand for Detectron's conventions and none."""
+    literal = parse_literal(value)
+    return ("detectron" if literal else "off") if isinstance(literal, bool) else value
+
+
 def _device(value: Any) -> Any:
     return "cpu" if _is_off(value) else "auto"
 
@@ -144,6 +150,7 @@ _MOVED: dict[str, Callable[[Any], Any]] = {
 
 _VALUES: dict[str, Callable[[Any], Any]] = {
     "MODEL.CONV_BODY": _conv_body,
+    "MODEL.LEGACY": _conventions,
     "MODEL.NUM_CLASSES": _num_classes,
     "FAST_RCNN.ROI_BOX_HEAD": _box_head_name,
     "TRAIN.FREEZE": _parameter_patterns,

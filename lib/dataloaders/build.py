@@ -29,8 +29,12 @@ _OR_YAML = ", or the yaml file that the run was started with: --cfg FILE --outpu
 def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
     """Sizes and mirroring of training or of evaluation."""
     if is_train:
-        flip_probability = 0.5 if cfg.TRAIN.USE_FLIPPED else 0.0
-        return ResizeAndFlip(tuple(cfg.TRAIN.SCALES), cfg.TRAIN.MAX_SIZE, flip_probability)
+        return ResizeAndFlip(
+            tuple(cfg.TRAIN.SCALES),
+            cfg.TRAIN.MAX_SIZE,
+            flip_probability=0.5 if cfg.TRAIN.USE_FLIPPED else 0.0,
+            inclusive_corners=cfg.MODEL.LEGACY == "detectron",
+        )
     return ResizeAndFlip((cfg.TEST.SCALE,), cfg.TEST.MAX_SIZE)
 
 

@@ -23,7 +23,7 @@ from fpt.annotations.store import open_annotations
 from fpt.dataloaders.class_choice import choose_classes
 from fpt.dataloaders.image_finder import ImageFinder, find_images
 from fpt.dataloaders.image_io import ImageReading, read_image, read_size_hw
-from fpt.dataloaders.transforms import ResizeAndFlip, flip_boxes, resize_image
+from fpt.dataloaders.transforms import ResizeAndFlip, resize_image
 from fpt.structures.masks import rasterize_polygons, rasterize_rle
 from fpt.utils.errors import UserError
 
@@ -315,11 +315,7 @@ class CocoDataset(ImageDataset):
     ) -> dict[str, torch.Tensor]:
         packed = self._store.packed
         chosen = packed.objects(index)
-        boxes = packed.boxes_xyxy[chosen] * np.array(
-            [input_hw[1] / size_hw[1], input_hw[0] / size_hw[0]] * 2, dtype=np.float32
-        )
-        if is_flipped:
-            boxes = flip_boxes(boxes, input_hw[1])
+        boxes = self.transform.boxes(packed.boxes_xyxy[chosen], size_hw, input_hw, is_flipped)
         labels = self.labels[chosen]
         is_ignored = np.array(packed.is_crowd[chosen]) & (labels > 0)
         is_kept = ~packed.is_crowd[chosen] & (labels > 0) & (packed.areas[chosen] >= self.min_area)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fpt.structures.boxes import scale_inclusive
+
 
 def resized_size_hw(size_hw: tuple[int, int], *, short_side: int, max_size: int) -> tuple[int, int]:
     """Height and width with the shorter side at ``short_side``, or less if the longer would exceed ``max_size``."""
@@ -37,11 +39,13 @@ class ResizeAndFlip:
         short_sides: lengths of the shorter side in pixels, of which one is drawn.
         max_size: longest side in pixels.
         flip_probability: share of mirrored images.
+        inclusive_corners: boxes are scaled with the corners that belong to them; see ``scale_inclusive``.
     """
 
     short_sides: Sequence[int]
     max_size: int
     flip_probability: float = 0.0
+    inclusive_corners: bool = False
 
     def draw(self, size_hw: tuple[int, int], seed: int | None) -> tuple[tuple[int, int], bool]:
         """Network-input height and width, and whether to mirror; ``seed`` None draws the first size, unmirrored."""
@@ -51,6 +55,17 @@ class ResizeAndFlip:
         short_side = self.short_sides[int(choice * len(self.short_sides))]
         is_flipped = chance < self.flip_probability
         return resized_size_hw(size_hw, short_side=short_side, max_size=self.max_size), is_flipped
+
+    def boxes(
+        self, boxes_xyxy: np.ndarray, size_hw: tuple[int, int], input_hw: tuple[int, int], is_flipped: bool
+    ) -> np.ndarray:
+        """Boxes float32 [N, 4] of the original, in the pixels of the network's input."""
+        height, width = size_hw
+        ratio = np.array([input_hw[1] / width, input_hw[0] / height] * 2, dtype=np.float32)
+        if self.inclusive_corners:
+            return scale_inclusive(flip_boxes(boxes_xyxy, width) if is_flipped else boxes_xyxy, ratio)
+        boxes = boxes_xyxy * ratio
+        return flip_boxes(boxes, input_hw[1]) if is_flipped else boxes
 
 
 def flip_boxes(boxes_xyxy: np.ndarray, width: float) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fpt.structures.boxes import scale_inclusive
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_masks
 from fpt.utils.timer import format_duration
@@ -42,11 +43,17 @@ def detect_batch(
         mask_threshold: probability from which a pixel belongs to the object.
     """
     images = batch.to(device).images
+    inclusive = getattr(getattr(model, "module", model), "has_inclusive_corners", False)
     with torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
         outputs = model(images)
     return [
         to_detections(
-            output, image_id=image_id, size_hw=size_hw, input_hw=image.shape[-2:], mask_threshold=mask_threshold
+            output,
+            image_id=image_id,
+            size_hw=size_hw,
+            input_hw=image.shape[-2:],
+            mask_threshold=mask_threshold,
+            inclusive_corners=inclusive,
         )
         for output, image_id, size_hw, image in zip(outputs, batch.image_ids, batch.sizes_hw, images, strict=True)
     ]
@@ -59,6 +66,7 @@ def to_detections(
     size_hw: tuple[int, int],
     input_hw: tuple[int, ...],
     mask_threshold: float = 0.5,
+    inclusive_corners: bool = False,
 ) -> Detections:
     """One image's output in the pixels of its original.
 
@@ -69,10 +77,12 @@ def to_detections(
         size_hw: height and width of the original.
         input_hw: height and width that the model saw, without padding.
         mask_threshold: probability from which a pixel belongs to the object.
+        inclusive_corners: the model learned from boxes that were scaled with the corners that belong to them.
     """
     height, width = size_hw
     ratio = np.array([width / input_hw[1], height / input_hw[0]] * 2, dtype=np.float32)
-    boxes = _numpy(output["boxes"]).reshape(-1, 4) * ratio
+    boxes = _numpy(output["boxes"]).reshape(-1, 4)
+    boxes = scale_inclusive(boxes, ratio) if inclusive_corners else boxes * ratio
     boxes = np.clip(boxes, 0.0, np.array([width, height] * 2, dtype=np.float32))
     rles = None
     if "masks" in output:

@@ -5,7 +5,8 @@ one ``embedding_bag`` over the map's rows of channels, which gives torchvision's
 maps of 256 channels, one core: 0.045 s instead of 0.45 s forward, 0.35 s instead of 2.1 s backward). Elsewhere, and
 where the number of samples depends on the RoI, torchvision's operator runs.
 
-Detectron's original operator lacks the half pixel (``aligned=False``): its features lie half a cell off.
+Detectron's original operator lacks the half pixel (``is_aligned=False``): its features lie half a cell off, and RoIs
+are at least one cell wide.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from torch import Tensor
 
 
 def roi_align(
-    features: Tensor, rois: Tensor, *, output_size: int, spatial_scale: float, sampling_ratio: int = 2
+    features: Tensor,
+    rois: Tensor,
+    *,
+    output_size: int,
+    spatial_scale: float,
+    sampling_ratio: int = 2,
+    is_aligned: bool = True,
 ) -> Tensor:
     """Pool a square grid of cells from each RoI.
 
@@ -27,22 +34,35 @@ def roi_align(
         output_size: side P of the grid.
         spatial_scale: cells of the map a unit of the RoIs.
         sampling_ratio: bilinear samples a cell and axis; 0 = as many as the RoI covers cells of the map.
+        is_aligned: the centre of cell 0 lies at 0.5; False = at 0, as in the original operator.
 
     Returns:
         float32 [R, C, P, P].
     """
     features = features.float()
     if features.device.type == "cpu" and sampling_ratio > 0 and features.numel() > 0:
-        return _gather_align(features, rois, output_size, spatial_scale, sampling_ratio)
-    return torchvision.ops.roi_align(features, rois, output_size, spatial_scale, max(sampling_ratio, 0), aligned=True)
+        return _gather_align(
+            features, _corners(rois, spatial_scale, is_aligned), rois[:, 0], output_size, sampling_ratio
+        )
+    return torchvision.ops.roi_align(
+        features, rois, output_size, spatial_scale, max(sampling_ratio, 0), aligned=is_aligned
+    )
 
 
-def _gather_align(features: Tensor, rois: Tensor, size: int, scale: float, ratio: int) -> Tensor:
+def _corners(rois: Tensor, scale: float, is_aligned: bool) -> Tensor:
+    """Corners of the RoIs in cells of the map, [R, 4]."""
+    corners = rois[:, 1:] * scale
+    if is_aligned:
+        return corners - 0.5
+    low, high = corners[:, :2], corners[:, 2:]
+    return torch.cat([low, low + (high - low).clamp(min=1)], dim=1)
+
+
+def _gather_align(features: Tensor, corners: Tensor, images: Tensor, size: int, ratio: int) -> Tensor:
     _, channels, h, w = features.shape
-    corners = rois[:, 1:] * scale - 0.5
     rows, row_weights = _axis_samples(corners[:, 1], corners[:, 3], length=h, size=size, ratio=ratio)
     columns, column_weights = _axis_samples(corners[:, 0], corners[:, 2], length=w, size=size, ratio=ratio)
-    first = rois[:, 0].long().view(-1, 1, 1, 1, 1) * (h * w)
+    first = images.long().view(-1, 1, 1, 1, 1) * (h * w)
     index = first + rows[:, :, None, :, None] * w + columns[:, None, :, None, :]
     weight = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
     samples = (2 * ratio) ** 2

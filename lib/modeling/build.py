@@ -23,7 +23,7 @@ from fpt.modeling.pixels.build import pixel_values, warn_about_pixels
 from fpt.modeling.roi_heads.build import build_roi_heads, check_head_names
 from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead
 from fpt.modeling.rpn.build import build_rpn
-from fpt.modeling.settings import PixelValues, Res5
+from fpt.modeling.settings import CONVENTIONS, PixelValues, Res5
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
@@ -65,6 +65,7 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
             res5=_missing_res5(backbone, strides),
         ),
         num_classes=num_classes,
+        has_inclusive_corners=CONVENTIONS[cfg.MODEL.LEGACY].inclusive_corners,
     )
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 

@@ -26,6 +26,8 @@ class GeneralizedRCNN(nn.Module):
         rpn: maps -> proposals.
         roi_heads: maps and proposals -> losses or detections.
         num_classes: background included.
+        has_inclusive_corners: boxes of the images were scaled with the corners that belong to them; see
+            ``scale_inclusive``.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class GeneralizedRCNN(nn.Module):
         rpn: RegionProposalNetwork,
         roi_heads: RoIHeads,
         num_classes: int,
+        has_inclusive_corners: bool = False,
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
@@ -45,6 +48,7 @@ class GeneralizedRCNN(nn.Module):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.num_classes = num_classes
+        self.has_inclusive_corners = has_inclusive_corners
 
     @property
     def has_masks(self) -> bool:

@@ -151,7 +151,9 @@ def _draw(index: Tensor, count: int) -> Tensor:
     return index[torch.randperm(index.numel(), device=index.device)[:count]]
 
 
-def image_weights(sizes: Sequence[int], *, counts: Sequence[int] | None = None, device: torch.device) -> Tensor:
+def image_weights(
+    sizes: Sequence[int], *, counts: Sequence[int] | None = None, device: torch.device, over_batch: bool = False
+) -> Tensor:
     """float32 [sum(sizes)]: the weight of each sample, 1 / (count of its image x number of images).
 
     A loss that is weighted so is the mean over the images of each one's own loss. Splitting a batch over devices,
@@ -162,8 +164,11 @@ def image_weights(sizes: Sequence[int], *, counts: Sequence[int] | None = None, 
         sizes: samples of each image, in the order of the result.
         counts: what the loss of each image is divided by, 0 counting as 1; None = its samples.
         device: of the result.
+        over_batch: 1 / (count of the batch) for all instead: the mean over its samples.
     """
     counts = sizes if counts is None else counts
+    if over_batch:
+        return torch.full((sum(sizes),), 1 / max(sum(counts), 1), device=device)
     parts = [
         torch.full((size,), 1 / (max(count, 1) * len(sizes)), device=device)
         for size, count in zip(sizes, counts, strict=True)

@@ -33,6 +33,44 @@ class PixelValues(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Conventions:
+    """What frameworks count differently, and weights that were trained there expect: docs/legacy.md.
+
+    Attributes:
+        anchor_rounding: ``none``, ``detectron`` or ``torchvision``; see AnchorGenerator.
+        anchor_offset: centre of the anchors of cell (0, 0), in cells.
+        is_aligned: RoIAlign samples half a cell lower, where the cells' centres are.
+        roi_margin: pixels that the last column and row of a RoI lie before its edge, where it is pooled.
+        over_batch: losses of the heads are means over all RoIs of a batch, not over its images.
+        proposals_over_batch: while training, the best proposals are those of the batch, not of each image.
+        inclusive_corners: boxes were scaled with the corners that belong to them (width = x1 - x0 + 1).
+    """
+
+    anchor_rounding: str = "none"
+    anchor_offset: float = 0.5
+    is_aligned: bool = True
+    roi_margin: float = 0.0
+    over_batch: bool = False
+    proposals_over_batch: bool = False
+    inclusive_corners: bool = False
+
+
+CONVENTIONS: dict[str, Conventions] = {
+    "off": Conventions(),
+    "detectron": Conventions(
+        anchor_rounding="detectron",
+        is_aligned=False,
+        roi_margin=1.0,
+        over_batch=True,
+        proposals_over_batch=True,
+        inclusive_corners=True,
+    ),
+    "torchvision": Conventions(anchor_rounding="torchvision", anchor_offset=0.0, is_aligned=False, over_batch=True),
+}
+"""By the values of MODEL.LEGACY."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneSettings:
     """Options of a backbone.
 

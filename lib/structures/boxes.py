@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,6 +53,22 @@ def is_longer_than(boxes: Tensor, min_size: float) -> Tensor:
     """[..., 4] -> bool [...]: both sides are positive and at least ``min_size`` pixels."""
     shorter = (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1)
     return (shorter >= min_size) & (shorter > 0)
+
+
+def scale_inclusive(boxes: np.ndarray, ratio: np.ndarray | float) -> np.ndarray:
+    """Boxes float [N, 4] in other pixels, as programs scale them that count the last column and row as corners.
+
+    They keep x1 - 1 and y1 - 1, scale those, and count one pixel more again: Detectron's width = x1 - x0 + 1.
+
+    Args:
+        boxes: corners in continuous coordinates.
+        ratio: new pixels an old one, one for all or of x, y, x, y.
+    """
+    last = np.array([0, 0, 1, 1], dtype=boxes.dtype)
+    corners = boxes - last
+    corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
+    scaled: np.ndarray = corners * ratio + last
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,8 @@ def make_torchvision_backbone(settings: BackboneSettings, name: str) -> Torchvis
 
 
 BACKBONES: dict[str, BackboneFactory] = {
-    f"ResNet{depth}_conv{num_stages + 1}_body": partial(make_resnet, depth=depth, num_stages=num_stages)
-    for num_stages in (4, 3)
-    for depth in BLOCKS
+    **{f"ResNet{depth}_conv5_body": partial(make_resnet, depth=depth) for depth in BLOCKS},
+    **{f"ResNet{depth}_conv4_body": partial(make_resnet, depth=depth, num_stages=3) for depth in BLOCKS},
 }
 
 

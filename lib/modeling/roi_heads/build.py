@@ -17,7 +17,7 @@ from fpt.modeling.roi_heads.pooler import RoIPooler
 from fpt.modeling.roi_heads.postprocess import DetectionSettings
 from fpt.modeling.roi_heads.roi_heads import MaskBranch, RoIHeads
 from fpt.modeling.sampling import RoISampling
-from fpt.modeling.settings import BoxHeadSettings, HeadEntry, MaskHeadSettings, Res5
+from fpt.modeling.settings import CONVENTIONS, BoxHeadSettings, HeadEntry, MaskHeadSettings, Res5
 from fpt.structures.boxes import BoxCoder
 from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
@@ -183,14 +183,7 @@ def build_roi_heads(
             is_class_agnostic=cfg.MODEL.CLS_AGNOSTIC_BBOX_REG,
         ),
         box_coder=BoxCoder(weights=cfg.MODEL.BBOX_REG_WEIGHTS),
-        sampling=RoISampling(
-            num_samples=cfg.TRAIN.BATCH_SIZE_PER_IM,
-            foreground_fraction=cfg.TRAIN.FG_FRACTION,
-            foreground_iou=cfg.TRAIN.FG_THRESH,
-            background_high=cfg.TRAIN.BG_THRESH_HI,
-            background_low=cfg.TRAIN.BG_THRESH_LO,
-            crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH,
-        ),
+        sampling=_build_sampling(cfg),
         detection_settings=DetectionSettings(
             score_threshold=cfg.TEST.SCORE_THRESH,
             nms_threshold=cfg.TEST.NMS,
@@ -200,6 +193,19 @@ def build_roi_heads(
         mask_branch=_build_mask_branch(cfg, in_channels, strides, num_classes, norm, res5, head)
         if cfg.MODEL.MASK_ON
         else None,
+        over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
+    )
+
+
+def _build_sampling(cfg: CfgNode) -> RoISampling:
+    train = cfg.TRAIN
+    return RoISampling(
+        num_samples=train.BATCH_SIZE_PER_IM,
+        foreground_fraction=train.FG_FRACTION,
+        foreground_iou=train.FG_THRESH,
+        background_high=train.BG_THRESH_HI,
+        background_low=train.BG_THRESH_LO,
+        crowd_threshold=train.CROWD_FILTER_THRESH,
     )
 
 
@@ -243,7 +249,13 @@ def _build_mask_branch(
             res5=res5,
         )
     )
-    return MaskBranch(pooler=pooler, head=head, loss_weight=options.WEIGHT_LOSS_MASK, shares_res5=entry.shares_res5)
+    return MaskBranch(
+        pooler=pooler,
+        head=head,
+        loss_weight=options.WEIGHT_LOSS_MASK,
+        shares_res5=entry.shares_res5,
+        over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
+    )
 
 
 def _build_pooler(cfg: CfgNode, head: CfgNode, strides: tuple[int, ...], *, is_adaptive: bool) -> RoIPooler:
@@ -265,4 +277,6 @@ def _build_pooler(cfg: CfgNode, head: CfgNode, strides: tuple[int, ...], *, is_a
         is_adaptive=is_adaptive,
         canonical_scale=cfg.FPN.ROI_CANONICAL_SCALE,
         canonical_level=cfg.FPN.ROI_CANONICAL_LEVEL,
+        is_aligned=CONVENTIONS[cfg.MODEL.LEGACY].is_aligned,
+        margin=CONVENTIONS[cfg.MODEL.LEGACY].roi_margin,
     )

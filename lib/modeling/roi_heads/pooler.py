@@ -39,6 +39,8 @@ class RoIPooler(nn.Module):
         is_adaptive: pool from every level.
         canonical_scale: side in pixels of the RoIs that belong to ``canonical_level``.
         canonical_level: number of that level; its stride is 2 ** number.
+        is_aligned: see ``roi_align``.
+        margin: pixels that the last column and row of a RoI lie before its edge.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class RoIPooler(nn.Module):
         is_adaptive: bool = False,
         canonical_scale: float = 224,
         canonical_level: int = 4,
+        is_aligned: bool = True,
+        margin: float = 0.0,
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
@@ -61,6 +65,8 @@ class RoIPooler(nn.Module):
         self.first_level = int(math.log2(self.strides[0]))
         self.canonical_scale = canonical_scale
         self.canonical_level = canonical_level
+        self.is_aligned = is_aligned
+        self.margin = margin
 
     @property
     def num_outputs(self) -> int:
@@ -96,9 +102,12 @@ class RoIPooler(nn.Module):
         return [torch.cat(pooled)[torch.cat(order).argsort()]]
 
     def _pool(self, x: Tensor, rois: Tensor, stride: int) -> Tensor:
+        if self.margin:
+            rois = torch.cat([rois[:, :3], rois[:, 3:] - self.margin], dim=1)
         return roi_align(
             x,
             rois,
+            is_aligned=self.is_aligned,
             output_size=self.output_size,
             spatial_scale=1 / stride,
             sampling_ratio=self.sampling_ratio,

@@ -35,16 +35,24 @@ class MaskBranch(nn.Module):
         head: RoI features -> mask logits [R, num_masks, M, M].
         loss_weight: factor of the loss.
         shares_res5: the head sees what the box head's res5 makes of the RoI features.
+        over_batch: the loss is the mean over the RoIs of a batch, not over its images.
     """
 
     def __init__(
-        self, *, pooler: RoIPooler, head: nn.Module, loss_weight: float = 1.0, shares_res5: bool = False
+        self,
+        *,
+        pooler: RoIPooler,
+        head: nn.Module,
+        loss_weight: float = 1.0,
+        shares_res5: bool = False,
+        over_batch: bool = False,
     ) -> None:
         super().__init__()
         self.pooler = pooler
         self.head = head
         self.loss_weight = loss_weight
         self.shares_res5 = shares_res5
+        self.over_batch = over_batch
 
     def loss(
         self,
@@ -71,7 +79,8 @@ class MaskBranch(nn.Module):
             mask_targets(target["masks"], target["boxes"], item.boxes, item.object_index, size=logits.shape[-1])
             for item, target in zip(chosen, targets, strict=True)
         ]
-        weights = image_weights([item.shape[0] for item in boxes], device=logits.device)
+        sizes = [item.shape[0] for item in boxes]
+        weights = image_weights(sizes, device=logits.device, over_batch=self.over_batch)
         return mask_loss(logits, labels=labels, targets=torch.cat(wanted), weights=weights) * self.loss_weight
 
     def predict(
@@ -103,6 +112,7 @@ class RoIHeads(nn.Module):
         sampling: which RoIs are trained on.
         detection_settings: which detections are kept.
         mask_branch: None = boxes alone.
+        over_batch: the losses of the boxes are means over the RoIs of a batch, not over its images.
     """
 
     def __init__(
@@ -115,6 +125,7 @@ class RoIHeads(nn.Module):
         sampling: RoISampling,
         detection_settings: DetectionSettings,
         mask_branch: MaskBranch | None = None,
+        over_batch: bool = False,
     ) -> None:
         super().__init__()
         self.box_pooler = box_pooler
@@ -124,6 +135,7 @@ class RoIHeads(nn.Module):
         self.sampling = sampling
         self.detection_settings = detection_settings
         self.mask_branch = mask_branch
+        self.over_batch = over_batch
 
     def losses(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], targets: Targets
@@ -150,7 +162,9 @@ class RoIHeads(nn.Module):
             labels=labels,
             foreground=(labels > 0).nonzero()[:, 0],
             regression=torch.cat(regression),
-            weights=image_weights([sample.labels.numel() for sample in samples], device=labels.device),
+            weights=image_weights(
+                [sample.labels.numel() for sample in samples], device=labels.device, over_batch=self.over_batch
+            ),
         )
         if self.mask_branch is not None:
             losses["loss_mask"] = self.mask_branch.loss(features, samples, targets, res5=self._shared_res5())

@@ -9,6 +9,7 @@ from fpt.modeling.rpn.head import RPNHead
 from fpt.modeling.rpn.proposals import ProposalSettings
 from fpt.modeling.rpn.rpn import RegionProposalNetwork
 from fpt.modeling.sampling import AnchorSampling
+from fpt.modeling.settings import CONVENTIONS
 from fpt.utils.errors import UserError
 
 
@@ -40,13 +41,15 @@ def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> Re
             straddle_threshold=cfg.TRAIN.RPN_STRADDLE_THRESH,
             crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH,
         ),
-        training_settings=_proposal_settings(cfg.TRAIN),
+        training_settings=_proposal_settings(cfg.TRAIN, over_batch=CONVENTIONS[cfg.MODEL.LEGACY].proposals_over_batch),
         test_settings=_proposal_settings(cfg.TEST),
+        losses_over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
     )
 
 
 def _build_anchors(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[tuple[int, ...], AnchorGenerator]:
     """Positions of the levels that the network looks at, and their anchors."""
+    conventions = CONVENTIONS[cfg.MODEL.LEGACY]
     if len(strides) == 1:
         if cfg.RPN.STRIDE not in (0, strides[0]):
             raise UserError(
@@ -54,7 +57,13 @@ def _build_anchors(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[tuple[int, .
                 f"{strides[0]}: leave RPN.STRIDE out"
             )
         options = cfg.RPN
-        return (0,), AnchorGenerator(sizes=[options.SIZES], aspect_ratios=options.ASPECT_RATIOS, strides=strides)
+        return (0,), AnchorGenerator(
+            sizes=[options.SIZES],
+            aspect_ratios=options.ASPECT_RATIOS,
+            strides=strides,
+            rounding=conventions.anchor_rounding,
+            offset=conventions.anchor_offset,
+        )
     levels = select_levels(
         strides,
         low=cfg.FPN.RPN_MIN_LEVEL,
@@ -65,13 +74,16 @@ def _build_anchors(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[tuple[int, .
         sizes=[(cfg.FPN.RPN_ANCHOR_START_SIZE * 2**index,) for index in range(len(levels))],
         aspect_ratios=cfg.FPN.RPN_ASPECT_RATIOS,
         strides=[strides[level] for level in levels],
+        rounding=conventions.anchor_rounding,
+        offset=conventions.anchor_offset,
     )
 
 
-def _proposal_settings(phase: CfgNode) -> ProposalSettings:
+def _proposal_settings(phase: CfgNode, *, over_batch: bool = False) -> ProposalSettings:
     return ProposalSettings(
         pre_nms_top_n=phase.RPN_PRE_NMS_TOP_N,
         post_nms_top_n=phase.RPN_POST_NMS_TOP_N,
         nms_threshold=phase.RPN_NMS_THRESH,
         min_size=phase.RPN_MIN_SIZE,
+        over_batch=over_batch,
     )

@@ -22,6 +22,7 @@ def rpn_losses(
     sizes_hw: Sequence[tuple[int, int]],
     sampling: AnchorSampling,
     box_coder: BoxCoder,
+    over_batch: bool = False,
 ) -> dict[str, Tensor]:
     """Losses of one batch.
 
@@ -31,6 +32,7 @@ def rpn_losses(
         anchors: float32 [A, 4].
         boxes, crowd_boxes: [K, 4] for each image.
         sizes_hw: of each image without padding.
+        over_batch: each anchor counts the same, whatever image it is of.
 
     Returns:
         ``loss_rpn_cls``: binary cross entropy, mean over the sampled anchors of each image. ``loss_rpn_bbox``: smooth
@@ -50,7 +52,7 @@ def rpn_losses(
     counts = [p.numel() + n.numel() for p, n in zip(positives, negatives, strict=True)]
     weights = torch.cat(
         [
-            image_weights([index.numel() for index in part], counts=counts, device=logits.device)
+            image_weights([index.numel() for index in part], counts=counts, device=logits.device, over_batch=over_batch)
             for part in (positives, negatives)
         ]
     )

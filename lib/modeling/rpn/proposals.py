@@ -21,12 +21,14 @@ class ProposalSettings:
         post_nms_top_n: best proposals per image after NMS.
         nms_threshold: IoU of the NMS within a level.
         min_size: shortest side in network-input pixels.
+        over_batch: ``post_nms_top_n`` a batch are kept, the best of all its images, as in Detectron's training.
     """
 
     pre_nms_top_n: int
     post_nms_top_n: int
     nms_threshold: float
     min_size: float = 0.0
+    over_batch: bool = False
 
 
 @torch.no_grad()
@@ -59,14 +61,25 @@ def select_proposals(
         scores.append(top)
         levels.append(torch.full_like(index[0], level))
     all_boxes, all_scores, all_levels = torch.cat(boxes, dim=1), torch.cat(scores, dim=1), torch.cat(levels)
-    return [
+    found = [
         _thin_out(clip_boxes(image_boxes, size), image_scores, all_levels, settings)
         for image_boxes, image_scores, size in zip(all_boxes, all_scores, sizes_hw, strict=True)
     ]
+    return _best_of_batch(found, settings.post_nms_top_n) if settings.over_batch else [boxes for boxes, _ in found]
 
 
-def _thin_out(boxes: Tensor, scores: Tensor, levels: Tensor, settings: ProposalSettings) -> Tensor:
+def _best_of_batch(found: Sequence[tuple[Tensor, Tensor]], count: int) -> list[Tensor]:
+    scores = torch.cat([image_scores for _, image_scores in found])
+    if scores.numel() <= count:
+        return [boxes for boxes, _ in found]
+    is_kept = torch.zeros_like(scores, dtype=torch.bool)
+    is_kept[scores.topk(count).indices] = True
+    parts = is_kept.split([len(boxes) for boxes, _ in found])
+    return [boxes[part] for (boxes, _), part in zip(found, parts, strict=True)]
+
+
+def _thin_out(boxes: Tensor, scores: Tensor, levels: Tensor, settings: ProposalSettings) -> tuple[Tensor, Tensor]:
     is_kept = is_longer_than(boxes, settings.min_size) & torch.isfinite(scores)
     boxes, scores, levels = boxes[is_kept], scores[is_kept], levels[is_kept]
-    kept = batched_nms(boxes, scores, levels, settings.nms_threshold)
-    return boxes[kept[: settings.post_nms_top_n]]
+    kept = batched_nms(boxes, scores, levels, settings.nms_threshold)[: settings.post_nms_top_n]
+    return boxes[kept], scores[kept]

@@ -25,6 +25,7 @@ class RegionProposalNetwork(nn.Module):
         sampling: which anchors are trained on.
         training_settings: which proposals are kept while training.
         test_settings: which are kept in evaluation mode.
+        losses_over_batch: the losses are means over the anchors of a batch, not over its images.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class RegionProposalNetwork(nn.Module):
         sampling: AnchorSampling,
         training_settings: ProposalSettings,
         test_settings: ProposalSettings,
+        losses_over_batch: bool = False,
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
@@ -44,6 +46,7 @@ class RegionProposalNetwork(nn.Module):
         self.sampling = sampling
         self.training_settings = training_settings
         self.test_settings = test_settings
+        self.losses_over_batch = losses_over_batch
         self.box_coder = BoxCoder()
 
     def forward(
@@ -83,5 +86,6 @@ class RegionProposalNetwork(nn.Module):
             sizes_hw=sizes_hw,
             sampling=self.sampling,
             box_coder=self.box_coder,
+            over_batch=self.losses_over_batch,
         )
         return proposals, losses
