@@ -214,6 +214,27 @@ RPN: Group = {
     "OUT_DIM": Option(512, "Channels of that convolution if OUT_DIM_AS_IN_DIM is False.", low=1, high=16_384),
 }
 
+RETINANET: Group = {
+    "RETINANET_ON": Option(False, "One stage: RetinaNet on levels FPN.RPN_MIN_LEVEL to RPN_MAX_LEVEL (3 to 7)."),
+    # Head.
+    "NUM_CONVS": Option(4, "Convolutions before the class logits, and before the offsets.", low=1, high=64),
+    "SHARE_CLS_BBOX_TOWER": Option(False, "The same convolutions before both."),
+    "PRIOR_PROB": Option(0.01, "Probability of each class at the start.", low=1e-9, high=0.5),
+    # Anchors.
+    "ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3, high=1000),
+    "SCALES_PER_OCTAVE": Option(3, "Sizes of anchors on each level, up to less than the double.", low=1, high=32),
+    "ANCHOR_SCALE": Option(4, "Side of the smallest of them, in strides of the level.", low=1, high=1024),
+    # Training.
+    "POSITIVE_OVERLAP": Option(0.5, "IoU from which an anchor is positive.", low=0, high=1),
+    "NEGATIVE_OVERLAP": Option(0.4, "IoU below which an anchor is negative.", low=0, high=1),
+    "LOSS_ALPHA": Option(0.25, "Weight of the positives in the focal loss.", low=0, high=1),
+    "LOSS_GAMMA": Option(2.0, "Exponent of the focal loss.", low=0, high=100),
+    "BBOX_REG_WEIGHT": Option(1.0, "Weight of the box loss.", low=0, high=1e6),
+    "BBOX_REG_BETA": Option(0.11, "Distance at which smooth L1 becomes linear; 0 = L1.", low=0, high=1e6),
+    # Detections.
+    "PRE_NMS_TOP_N": Option(1000, "Detections kept per level before NMS.", low=1, high=1_000_000),
+}
+
 FAST_RCNN: Group = {
     "ROI_BOX_HEAD": Option("fast_rcnn_heads.roi_2mlp_head", "Name of the box head."),
     "ROI_XFORM_RESOLUTION": Option(7, "Side in cells of the RoI features.", low=1, high=256),
@@ -418,6 +439,7 @@ OPTIONS: Group = {
     "RESNETS": RESNETS,
     "FPN": FPN,
     "RPN": RPN,
+    "RETINANET": RETINANET,
     "FAST_RCNN": FAST_RCNN,
     "MRCNN": MRCNN,
     "GROUP_NORM": GROUP_NORM,

@@ -43,6 +43,10 @@ def translate(key: str, value: Any) -> Translation:
         return Translation([])
     if key in DROPPED:
         return Translation([], None if _is_off(value) else f"without effect: {DROPPED[key]}")
+    if key == "MODEL.TYPE" and value == "retinanet":
+        return Translation(
+            [("RETINANET.RETINANET_ON", True)], "replaced by RETINANET.RETINANET_ON, which is set to True"
+        )
     if key in IMPLIED:
         return Translation([], f"without effect: {IMPLIED[key]}" if _is_off(value) else None)
     if key in FIXED:

@@ -16,6 +16,7 @@ RENAMED: dict[str, str] = {
     "CUDA": "DEVICE",
     "MODEL.ROI_HEAD": "FAST_RCNN.ROI_BOX_HEAD",
     "MRCNN.MASK_HEAD_NAME": "MRCNN.ROI_MASK_HEAD",
+    "RETINANET.INFERENCE_TH": "TEST.SCORE_THRESH",
     "RESNETS.IMAGENET_PRETRAINED": "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS",
     "TEST.DATASET": "TEST.DATASETS",
     "TEST.SCALES": "TEST.SCALE",
@@ -24,7 +25,6 @@ RENAMED: dict[str, str] = {
 }
 
 _KEYPOINTS = "there is no keypoint head yet, and nothing else reads this"
-_RETINANET = "there is no RetinaNet here, and nothing else reads this"
 _TARGETS = "box regression targets are scaled by MODEL.BBOX_REG_WEIGHTS"
 _CAFFE2 = "it steered Caffe2, and has no counterpart in PyTorch"
 _INFERRED = "it follows from the other options"
@@ -47,13 +47,6 @@ DROPPED: dict[str, str] = {
         "ROI_XFORM_METHOD ROI_XFORM_RESOLUTION ROI_XFORM_SAMPLING_RATIO MIN_KEYPOINT_COUNT_FOR_VALID_MINIBATCH "
         "INFERENCE_MIN_SIZE LOSS_WEIGHT NORMALIZE_BY_VISIBLE_KEYPOINTS",
         _KEYPOINTS,
-    ),
-    **_below(
-        "RETINANET",
-        "ASPECT_RATIOS SCALES_PER_OCTAVE ANCHOR_SCALE NUM_CONVS BBOX_REG_WEIGHT BBOX_REG_BETA PRE_NMS_TOP_N "
-        "POSITIVE_OVERLAP NEGATIVE_OVERLAP LOSS_ALPHA LOSS_GAMMA PRIOR_PROB SHARE_CLS_BBOX_TOWER "
-        "CLASS_SPECIFIC_BBOX SOFTMAX INFERENCE_TH",
-        _RETINANET,
     ),
     **_below("RFCN", "PS_GRID_SIZE", "there is no R-FCN here, and nothing else reads this"),
     "MODEL.PS_GRID_SIZE": "there is no R-FCN here, and nothing else reads this",
@@ -92,12 +85,13 @@ DROPPED: dict[str, str] = {
 }
 
 FIXED: dict[str, tuple[Any, str]] = {
-    "MODEL.TYPE": ("generalized_rcnn", "there is no other kind of model than Faster and Mask R-CNN"),
+    "MODEL.TYPE": ("generalized_rcnn", "there is no other kind of model than this and retinanet"),
     "MODEL.FASTER_RCNN": (True, "there is no model without the box head"),
     "MODEL.RPN_ONLY": (False, "there is no model without the box head"),
     "MODEL.KEYPOINTS_ON": (False, "there is no keypoint head yet"),
     "MODEL.UNSUPERVISED_POSE": (False, "there is no pose model here"),
-    "RETINANET.RETINANET_ON": (False, "there is no RetinaNet here"),
+    "RETINANET.CLASS_SPECIFIC_BBOX": (False, "an anchor has one regression for all classes"),
+    "RETINANET.SOFTMAX": (False, "a class's score is one sigmoid"),
     "RESNETS.TRANS_FUNC": ("bottleneck_transformation", "the blocks are bottlenecks, with GroupNorm by USE_GN"),
     "RESNETS.STEM_FUNC": ("basic_bn_stem", "the stem is the plain one, with GroupNorm by USE_GN"),
     "RESNETS.SHORTCUT_FUNC": ("basic_bn_shortcut", "shortcuts are 1x1, with GroupNorm by USE_GN"),

@@ -48,6 +48,21 @@ def _anchors(cfg: CfgNode) -> Iterator[str]:
         yield f"TRAIN.RPN_NEGATIVE_OVERLAP is {low}, but must not be above TRAIN.RPN_POSITIVE_OVERLAP ({high})"
 
 
+def _retinanet(cfg: CfgNode) -> Iterator[str]:
+    options = cfg.RETINANET
+    if not options.RETINANET_ON:
+        return
+    if cfg.MODEL.MASK_ON:
+        yield "RETINANET.RETINANET_ON and MODEL.MASK_ON are True, but RetinaNet has no masks"
+    if not options.ASPECT_RATIOS:
+        yield "RETINANET.ASPECT_RATIOS is empty, but one anchor is needed at least"
+    if options.NEGATIVE_OVERLAP > options.POSITIVE_OVERLAP:
+        yield (
+            f"RETINANET.NEGATIVE_OVERLAP is {options.NEGATIVE_OVERLAP}, but must not be above "
+            f"RETINANET.POSITIVE_OVERLAP ({options.POSITIVE_OVERLAP})"
+        )
+
+
 def _rois(cfg: CfgNode) -> Iterator[str]:
     train = cfg.TRAIN
     if train.BG_THRESH_LO > train.BG_THRESH_HI:
@@ -84,6 +99,7 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _mask_resolution,
     _levels,
     _anchors,
+    _retinanet,
     _rois,
     _scales,
     _schedule,

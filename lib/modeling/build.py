@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +16,12 @@ from fpt.layers.norm import group_norm
 from fpt.modeling.backbone.build import build_backbone, find_backbone
 from fpt.modeling.backbone.resnet import LEVELS, ResNet
 from fpt.modeling.backbone_name import parse_backbone_name
-from fpt.modeling.detector import GeneralizedRCNN
+from fpt.modeling.detector import Detector, GeneralizedRCNN
 from fpt.modeling.levels import channels_of, strides_of
 from fpt.modeling.neck.build import NECKS, build_neck
 from fpt.modeling.normalizer import ImageNormalizer
 from fpt.modeling.pixels.build import pixel_values, warn_about_pixels
+from fpt.modeling.retinanet.build import build_retinanet
 from fpt.modeling.roi_heads.build import build_roi_heads, check_head_names
 from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead
 from fpt.modeling.rpn.build import build_rpn
@@ -29,7 +31,7 @@ from fpt.utils.errors import UserError
 _LOGGER = logging.getLogger("fpt")
 
 
-def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
+def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
     """The detector that the configuration describes, with random weights.
 
     Args:
@@ -51,22 +53,23 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> GeneralizedRCNN:
     strides = strides_of(backbone, name=f"backbone {name.backbone}")
     channels = channels_of(backbone, num_maps=len(strides), name=f"backbone {name.backbone}")
     neck = build_neck(cfg, name, in_channels=channels, strides=strides, norm=norm)
-    model = GeneralizedRCNN(
-        normalizer=_build_normalizer(cfg, pixel_values(cfg, backbone), coarsest_stride=strides[-1]),
-        backbone=backbone,
-        neck=neck,
-        rpn=build_rpn(cfg, in_channels=neck.out_channels, strides=neck.strides),
-        roi_heads=build_roi_heads(
-            cfg,
-            in_channels=neck.out_channels,
-            strides=neck.strides,
+    parts: dict[str, Any] = {
+        "normalizer": _build_normalizer(cfg, pixel_values(cfg, backbone), coarsest_stride=strides[-1]),
+        "backbone": backbone,
+        "neck": neck,
+        "has_inclusive_corners": CONVENTIONS[cfg.MODEL.LEGACY].inclusive_corners,
+    }
+    maps: dict[str, Any] = {"in_channels": neck.out_channels, "strides": neck.strides}
+    if cfg.RETINANET.RETINANET_ON:
+        model: Detector = build_retinanet(cfg, num_classes=num_classes, **maps, **parts)
+    else:
+        res5 = _missing_res5(backbone, strides)
+        model = GeneralizedRCNN(
+            rpn=build_rpn(cfg, **maps),
+            roi_heads=build_roi_heads(cfg, num_classes=num_classes, norm=norm, res5=res5, **maps),
             num_classes=num_classes,
-            norm=norm,
-            res5=_missing_res5(backbone, strides),
-        ),
-        num_classes=num_classes,
-        has_inclusive_corners=CONVENTIONS[cfg.MODEL.LEGACY].inclusive_corners,
-    )
+            **parts,
+        )
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 
 
@@ -80,10 +83,11 @@ def _missing_res5(backbone: nn.Module, strides: tuple[int, ...]) -> Res5 | None:
 def check_part_names(cfg: CfgNode) -> None:
     """Raise UserError where MODEL.CONV_BODY or the option of a head names a part that there is not."""
     find_backbone(cfg, parse_backbone_name(cfg.MODEL.CONV_BODY, necks=NECKS).backbone)
-    check_head_names(cfg)
+    if not cfg.RETINANET.RETINANET_ON:
+        check_head_names(cfg)
 
 
-def load_pretrained_backbone(model: GeneralizedRCNN, cfg: CfgNode) -> None:
+def load_pretrained_backbone(model: Detector, cfg: CfgNode) -> None:
     """Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS, unless that is empty or switched off.
 
     Raises:
@@ -108,9 +112,9 @@ def load_pretrained_backbone(model: GeneralizedRCNN, cfg: CfgNode) -> None:
     _copy_res5_to_masks(model)
 
 
-def _whole_network(model: GeneralizedRCNN) -> nn.Module:
+def _whole_network(model: Detector) -> nn.Module:
     """The backbone, with the res5 of the box head as its ``layer4`` where it stands there."""
-    if not isinstance(model.roi_heads.box_head, Conv5BoxHead):
+    if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads.box_head, Conv5BoxHead):
         return model.backbone
     network = nn.Module()
     for name, child in (*model.backbone.named_children(), ("layer4", model.roi_heads.box_head.res5)):
@@ -118,8 +122,10 @@ def _whole_network(model: GeneralizedRCNN) -> nn.Module:
     return network
 
 
-def _copy_res5_to_masks(model: GeneralizedRCNN) -> None:
+def _copy_res5_to_masks(model: Detector) -> None:
     """Start a res5 that the mask head has for itself (v0up) as that of the box head."""
+    if not isinstance(model, GeneralizedRCNN):
+        return
     branch, box_head = model.roi_heads.mask_branch, model.roi_heads.box_head
     own = getattr(branch.head, "res5", None) if branch is not None else None
     if own is not None and isinstance(box_head, Conv5BoxHead):

@@ -1,10 +1,11 @@
-"""Two-stage detector: compose the parts, and run them."""
+"""Detectors: compose the parts, and run them."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,15 +17,13 @@ from fpt.structures.image_list import ImageList, padded_size
 from fpt.utils.errors import UserError
 
 
-class GeneralizedRCNN(nn.Module):
-    """Faster and Mask R-CNN on any backbone and neck.
+class Detector(nn.Module):
+    """What all detectors share: images in, losses or detections out; the kinds say what happens on the maps.
 
     Args:
         normalizer: list of images -> padded batch.
         backbone: batch [N, 3, H, W] -> maps by name.
         neck: ``neck(maps, sizes_hw=, padded_hw=)`` -> maps by name, all of ``neck.out_channels``.
-        rpn: maps -> proposals.
-        roi_heads: maps and proposals -> losses or detections.
         num_classes: background included.
         has_inclusive_corners: boxes of the images were scaled with the corners that belong to them; see
             ``scale_inclusive``.
@@ -36,8 +35,6 @@ class GeneralizedRCNN(nn.Module):
         normalizer: ImageNormalizer,
         backbone: nn.Module,
         neck: nn.Module,
-        rpn: RegionProposalNetwork,
-        roi_heads: RoIHeads,
         num_classes: int,
         has_inclusive_corners: bool = False,
     ) -> None:
@@ -45,15 +42,13 @@ class GeneralizedRCNN(nn.Module):
         self.normalizer = normalizer
         self.backbone = backbone
         self.neck = neck
-        self.rpn = rpn
-        self.roi_heads = roi_heads
         self.num_classes = num_classes
         self.has_inclusive_corners = has_inclusive_corners
 
     @property
     def has_masks(self) -> bool:
         """Whether the model predicts masks."""
-        return self.roi_heads.mask_branch is not None
+        return False
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
@@ -67,7 +62,8 @@ class GeneralizedRCNN(nn.Module):
                 each in the frame of its box. N may be 0.
 
         Returns:
-            Training: ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, ``loss_mask``: weighted scalars.
+            Training: weighted scalars by name, such as ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``
+            and ``loss_mask`` of Mask R-CNN.
             Evaluation: for each image, best first, ``boxes`` float32 [D, 4] in input pixels, ``labels`` int64 [D],
             ``scores`` float32 [D] and with a mask head ``masks`` float32 [D, M, M], probabilities in the box's frame.
 
@@ -81,9 +77,17 @@ class GeneralizedRCNN(nn.Module):
             targets, num_images=len(images), num_classes=self.num_classes, needs_masks=self.has_masks
         )
         batch = self.normalizer(images)
-        features = self._features(batch)
-        proposals, losses = self.rpn(features, sizes_hw=batch.sizes_hw, targets=checked)
-        return {**losses, **self.roi_heads.losses(features, proposals, checked)}
+        return self.losses(self._features(batch), batch, checked)
+
+    def losses(
+        self, features: dict[str, Tensor], batch: ImageList, targets: Sequence[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Losses by name of the maps of a batch and its targets."""
+        raise NotImplementedError
+
+    def detections(self, features: dict[str, Tensor], batch: ImageList) -> list[dict[str, Tensor]]:
+        """What is found in each image of a batch on its maps."""
+        raise NotImplementedError
 
     def _features(self, batch: ImageList) -> dict[str, Tensor]:
         return self.neck(self.backbone(batch.tensor), sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
@@ -97,11 +101,39 @@ class GeneralizedRCNN(nn.Module):
         detections: dict[int, dict[str, Tensor]] = {}
         for members in groups.values():
             batch = self.normalizer([images[index] for index in members])
-            features = self._features(batch)
-            proposals, _ = self.rpn(features, sizes_hw=batch.sizes_hw)
-            found = self.roi_heads.detect(features, proposals, sizes_hw=batch.sizes_hw)
+            found = self.detections(self._features(batch), batch)
             detections.update(zip(members, found, strict=True))
         return [detections[index] for index in range(len(images))]
+
+
+class GeneralizedRCNN(Detector):
+    """Two stages: Faster and Mask R-CNN on any backbone and neck.
+
+    Args:
+        rpn: maps -> proposals.
+        roi_heads: maps and proposals -> losses or detections.
+        parts: as of Detector.
+    """
+
+    def __init__(self, *, rpn: RegionProposalNetwork, roi_heads: RoIHeads, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+
+    @property
+    def has_masks(self) -> bool:
+        return self.roi_heads.mask_branch is not None
+
+    def losses(
+        self, features: dict[str, Tensor], batch: ImageList, targets: Sequence[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox`` and with a mask head ``loss_mask``."""
+        proposals, losses = self.rpn(features, sizes_hw=batch.sizes_hw, targets=targets)
+        return {**losses, **self.roi_heads.losses(features, proposals, targets)}
+
+    def detections(self, features: dict[str, Tensor], batch: ImageList) -> list[dict[str, Tensor]]:
+        proposals, _ = self.rpn(features, sizes_hw=batch.sizes_hw)
+        return self.roi_heads.detect(features, proposals, sizes_hw=batch.sizes_hw)
 
 
 def compile_backbone(model: nn.Module, *, backend: str = "inductor") -> None:

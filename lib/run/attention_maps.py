@@ -15,7 +15,7 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_transform
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.transforms import resize_image
-from fpt.modeling.detector import GeneralizedRCNN
+from fpt.modeling.detector import Detector
 from fpt.modeling.neck.area import level_area
 from fpt.modeling.neck.attention_rows import AttentionRow, attention_rows, rendering_weights
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
@@ -87,7 +87,7 @@ def _check_points(points_xy: Sequence[tuple[float, float]], image: np.ndarray, p
 
 
 @torch.inference_mode()
-def pyramid_of(cfg: CfgNode, model: GeneralizedRCNN, image: np.ndarray) -> OrderedDict[str, Tensor]:
+def pyramid_of(cfg: CfgNode, model: Detector, image: np.ndarray) -> OrderedDict[str, Tensor]:
     """What goes into the transformer for an image uint8 [H, W, 3], cut to the image's own cells: {level: maps}."""
     input_hw, _ = build_transform(cfg, is_train=False).draw((image.shape[0], image.shape[1]), None)
     tensor = torch.from_numpy(resize_image(image, input_hw)).permute(2, 0, 1).to(cfg.DEVICE)

@@ -13,7 +13,7 @@ from fpt.checkpoint.checkpoint import load_checkpoint, load_weights
 from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
-from fpt.modeling.detector import GeneralizedRCNN
+from fpt.modeling.detector import Detector
 from fpt.run.adapt import resolve_config
 from fpt.run.pixels import resolve_pixels
 from fpt.utils.distributed import from_main
@@ -32,7 +32,7 @@ class TrainedModel:
         step: finished steps of its training.
     """
 
-    model: GeneralizedRCNN
+    model: Detector
     cfg: CfgNode
     class_names: tuple[str, ...]
     step: int

@@ -98,7 +98,7 @@ MODEL:
   CONV_BODY: FPN.fpn_ResNet50_conv5_body
   KEYPOINTS_ON: True
 RETINANET:
-  RETINANET_ON: True
+  SOFTMAX: True
 """
 
 C4 = """
@@ -164,7 +164,14 @@ def test_missing_features_are_refused_together(tmp_path: Path) -> None:
         "MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False "
         f"(in {path}, line 4)" in message
     )
-    assert "RETINANET.RETINANET_ON is True, but there is no RetinaNet here" in message
+    assert "RETINANET.SOFTMAX is True, but a class's score is one sigmoid" in message
+
+
+def test_retinanet_file(tmp_path: Path) -> None:
+    text = "MODEL: {TYPE: retinanet, CONV_BODY: FPN.fpn_ResNet50_conv5_body}\nRETINANET: {INFERENCE_TH: 0.02}"
+    cfg = load_cfg(write(tmp_path, text))
+    assert cfg.RETINANET.RETINANET_ON
+    assert cfg.TEST.SCORE_THRESH == 0.02
 
 
 def test_c4_file_has_the_originals_defaults(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

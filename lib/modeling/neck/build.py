@@ -71,6 +71,14 @@ def build_neck(
         strides: their strides.
         norm: builder of GroupNorm.
     """
+    num_skipped = 0
+    if cfg.RETINANET.RETINANET_ON:  # nothing else reads what is finer
+        num_skipped = sum(stride < 2**cfg.FPN.RPN_MIN_LEVEL for stride in strides)
+        in_channels, strides = in_channels[num_skipped:], strides[num_skipped:]
+    if not strides:
+        raise UserError(
+            f"FPN.RPN_MIN_LEVEL is {cfg.FPN.RPN_MIN_LEVEL}, but the backbone of MODEL.CONV_BODY has no map so coarse"
+        )
     pyramid = find_part(NECKS, name.neck, option="the neck of MODEL.CONV_BODY")(
         NeckSettings(
             in_channels=in_channels,
@@ -88,6 +96,7 @@ def build_neck(
         has_p6=is_pyramid and 2**cfg.FPN.RPN_MAX_LEVEL > strides[-1],
         extra_levels=_build_extra_levels(cfg, strides, in_channels[-1]) if is_pyramid else None,
         strides=strides,
+        num_skipped=num_skipped,
     )
 
 

@@ -85,6 +85,7 @@ class PyramidNeck(nn.Module):
         has_p6: add ``p6``, the stride-2 max-pool of the coarsest level.
         extra_levels: convolutions that make the levels on top instead, or None.
         strides: pixels a cell of the pyramid's maps, finest first, where somebody asks the neck for its ``strides``.
+        num_skipped: finest maps of the backbone that the pyramid does not see.
     """
 
     def __init__(
@@ -95,8 +96,10 @@ class PyramidNeck(nn.Module):
         has_p6: bool = True,
         extra_levels: ExtraLevels | None = None,
         strides: Sequence[int] = (),
+        num_skipped: int = 0,
     ) -> None:
         super().__init__()
+        self.num_skipped = num_skipped
         self.pyramid = pyramid
         self.transformer = transformer
         self.has_p6 = has_p6
@@ -122,6 +125,7 @@ class PyramidNeck(nn.Module):
             sizes_hw: of each image without padding; None where there is none.
             padded_hw: of the batch.
         """
+        features = OrderedDict(list(features.items())[self.num_skipped :])
         maps = self.pyramid(features, sizes_hw=sizes_hw, padded_hw=padded_hw)
         if self.transformer is not None:
             maps = self.transformer(maps, sizes_hw=sizes_hw, padded_hw=padded_hw)

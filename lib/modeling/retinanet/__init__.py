@@ -1,0 +1,1 @@
+"""RetinaNet: a detector of one stage."""
