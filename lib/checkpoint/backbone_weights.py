@@ -1,7 +1,7 @@
-"""ImageNet weights of a backbone: caffe's and torchvision's .pth files.
+"""Weights of a backbone: ImageNet models of caffe, torchvision, timm, Detectron and Detectron2, or of whole detectors.
 
-Both are state dicts with torchvision's names. Caffe's (``resnet50_caffe.pth``) belong to images in BGR, 0..255, minus
-the means, and to a stride in the 1x1 convolution; torchvision's to RGB images divided by the standard deviations.
+Caffe's ``resnet50_caffe.pth`` has torchvision's names, but belongs to images in BGR, 0..255, minus the means, and to a
+stride in the 1x1 convolution; torchvision's weights belong to RGB images divided by the standard deviations.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from fpt.checkpoint.formats.foreign import log_unused
+from fpt.checkpoint.formats.reader import CAFFE, TORCHVISION, Pixels, complete_affine, read_weight_file, translate
 from fpt.checkpoint.prefixes import without_prefix
-from fpt.checkpoint.safe_load import safe_torch_load
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 _TORCHVISION_NAME = re.compile(r"\w+-[0-9a-f]{8}\.pth$")  # resnet50-0676ba61.pth
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
+_RES5 = "roi_heads.box_head.res5."
 _MAX_SHOWN = 4
 
 
@@ -42,13 +43,13 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadReport:
 
     Args:
         backbone: with torchvision's parameter names.
-        path: torch file of tensors; nothing in it is executed.
+        path: of a file of any program that is known; nothing in it is executed.
 
     Raises:
         UserError: the file is missing, broken, unsafe, or lacks a tensor that the backbone needs in this shape.
     """
     wanted = backbone.state_dict()
-    weights = without_prefix(_state_dict(safe_torch_load(path), path), wanted, source=path)
+    weights = without_prefix(_backbone_of(path, wanted), wanted, source=path)
     missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
     mismatched = [
         f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
@@ -65,35 +66,46 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadReport:
     return LoadReport(loaded=tuple(loaded), ignored=tuple(ignored))
 
 
-def is_torchvision_style(path: str | Path) -> bool:
-    """Whether weights of a ResNet are torchvision's, rather than caffe's: by the name, else by what the file holds.
+def expected_pixels(path: str | Path) -> Pixels:
+    """How images were prepared for weights of a ResNet: by the name of their file, else by what it holds.
 
     Args:
         path: of the file; it may be missing.
     """
     name = Path(path).name.lower()
     if "caffe" in name or "msra" in name:
-        return False
+        return CAFFE
     if "torchvision" in name or _TORCHVISION_NAME.match(name):
-        return True
+        return TORCHVISION
     if not Path(path).is_file():
-        return False
-    return any(key.endswith("num_batches_tracked") for key in _state_dict(safe_torch_load(path), path))
+        return CAFFE
+    tensors = read_weight_file(path).tensors
+    translated = translate(tensors)
+    if translated is not None:
+        return translated.pixels
+    is_torchvision = any(key.endswith("num_batches_tracked") for key in tensors)
+    return TORCHVISION if is_torchvision else CAFFE
 
 
-def _state_dict(content: object, path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, without a wrapping dict."""
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    tensors = (
-        {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise UserError(f"{path} holds no tensors by name; expected the state dict of a ResNet or torchvision model")
-    return {str(name): value for name, value in tensors.items()}
+def _backbone_of(path: str | Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's tensors of a file, by the names of here."""
+    tensors = read_weight_file(path).tensors
+    translated = translate(tensors)
+    if translated is None:
+        return tensors
+    log_unused(translated, path)
+    names = {name: name.removeprefix("backbone.") for name in translated.model if name.startswith("backbone.")}
+    names |= {name: name.replace(_RES5, "layer4.") for name in translated.model if name.startswith(_RES5)}
+    weights = {ours: translated.model[name] for name, ours in names.items()}
+    needs_group_norm = not any(name.endswith("running_mean") for name in wanted)
+    has_group_norm = translated.has_group_norm
+    if has_group_norm != needs_group_norm and not any(name.endswith("running_mean") for name in weights):
+        raise UserError(
+            f"the weights in {path} don't fit the backbone: they belong to one with "
+            f"{'GroupNorm' if has_group_norm else 'BatchNorm'}: set RESNETS.USE_GN {has_group_norm}"
+        )
+    complete_affine(weights, wanted)
+    return weights
 
 
 def _sibling(name: str, last: str) -> str:

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from fpt.checkpoint.fields import find_fault
 from fpt.checkpoint.format_1 import upgrade_format_1
+from fpt.checkpoint.formats.foreign import ForeignModel, read_foreign
+from fpt.checkpoint.formats.pickles import is_pickle
+from fpt.checkpoint.formats.reader import complete_affine, read_weight_file, unwrap
+from fpt.checkpoint.formats.safetensors import is_safetensors
 from fpt.checkpoint.manifest import check_file, enter_file, forget_file
 from fpt.checkpoint.prefixes import without_prefix
 from fpt.checkpoint.safe_load import check_kind, require_file, safe_torch_load
@@ -60,6 +65,17 @@ class Checkpoint:
             self.model, self.average = self.average, None
 
 
+@dataclass(kw_only=True)
+class ForeignCheckpoint(Checkpoint):
+    """A model of another program, which keeps neither configuration nor names of classes.
+
+    Attributes:
+        origin: what its file holds besides.
+    """
+
+    origin: ForeignModel
+
+
 def checkpoint_name(step: int) -> str:
     """File name of the checkpoint after `step` finished steps."""
     return f"model_step{step}.pth"
@@ -88,19 +104,21 @@ def _save(content: dict[str, Any], file: BinaryIO) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of this project; tensors lie on the CPU.
+    """Read a checkpoint of this project, or a model of another program; tensors lie on the CPU.
 
     Raises:
         UserError: the file is missing, broken (against the manifest beside it, too), hostile, or not a checkpoint of
-            this project.
+            this project or of a program that it knows.
     """
     path = Path(path)
     require_file(path, "checkpoint")
+    if is_safetensors(path) or is_pickle(path):
+        return _from_foreign(read_foreign(read_weight_file(path), path))
     check_kind(path)
     check_file(path)
     content = safe_torch_load(path)
     if not isinstance(content, dict) or "format" not in content:
-        raise UserError(f"{path} {_explain_foreign(content)}")
+        return _from_foreign(read_foreign(unwrap(content, path), path))
     version = content["format"]
     if type(version) is int and version == 1:
         content, version = upgrade_format_1(content), FORMAT
@@ -116,22 +134,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def _explain_foreign(content: Any) -> str:
-    """What a file without our format is, and where its weights belong."""
-    keys = {str(key) for key in content} if isinstance(content, dict) else set()
-    kinds = (
-        ({"pytorch-lightning_version"}, "a checkpoint of Lightning"),
-        ({"meta", "state_dict"}, "a checkpoint of OpenMMLab"),
-        ({"model", "__author__"}, "a model of Detectron2"),
-        ({"model", "matching_heuristics"}, "a model of Detectron2"),
-        ({"model", "step", "train_size"}, "a checkpoint of Detectron.pytorch"),
-        ({"train_args", "ema"}, "a checkpoint of Ultralytics"),
-    )
-    kind = next((name for words, name in kinds if words <= keys), None)
-    what = f"but {kind}" if kind else "(it has no entry 'format')"
-    return (
-        f"is no checkpoint of this program {what}; weights of a backbone alone belong into "
-        "RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
+def _from_foreign(origin: ForeignModel) -> ForeignCheckpoint:
+    return ForeignCheckpoint(
+        model=origin.model,
+        classes=origin.classes,
+        config="",
+        step=origin.step,
+        images=origin.images,
+        origin=origin,
     )
 
 
@@ -147,7 +157,7 @@ def load_weights(model: torch.nn.Module, checkpoint: Checkpoint, *, source: str 
         UserError: names or shapes differ; the first of them are listed.
     """
     own = model.state_dict()
-    checkpoint.model = without_prefix(checkpoint.model, own, source=source)
+    checkpoint.model = _fit_names(checkpoint, own, source)
     _check_names(own, checkpoint.model, source)
     strange = [
         f"{name} {tuple(checkpoint.model[name].shape)} -> {tuple(value.shape)}"
@@ -176,7 +186,7 @@ def load_fitting_weights(
         UserError: less than two thirds of the backbone's values fit: the checkpoint is of another network.
     """
     own = model.state_dict()
-    checkpoint.model = without_prefix(checkpoint.model, own, source=source)
+    checkpoint.model = _fit_names(checkpoint, own, source)
     fitting = {
         name: value for name, value in checkpoint.model.items() if name in own and own[name].shape == value.shape
     }
@@ -193,6 +203,15 @@ def load_fitting_weights(
     model.load_state_dict(fitting, strict=False)
     unused = [name for name in checkpoint.model if name not in own]
     return whole_parts(own, fresh), whole_parts(checkpoint.model, unused)
+
+
+def _fit_names(checkpoint: Checkpoint, own: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
+    """The checkpoint's weights without a prefix, and of another program with what BatchNorm lacks there."""
+    weights = without_prefix(checkpoint.model, own, source=source)
+    if isinstance(checkpoint, ForeignCheckpoint):
+        complete_affine(weights, own)
+        weights.update({name: value for name, value in own.items() if name.endswith("num_batches_tracked")})
+    return weights
 
 
 def whole_parts(names: Iterable[str], chosen: Collection[str]) -> list[str]:

@@ -26,11 +26,6 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "a GGUF file (llama.cpp), which holds no detector"),
 )
 _FAILED = "the download has failed; download it again"
-_SAFETENSORS = (
-    "a safetensors file, which is not read yet; convert it: "
-    "torch.save(safetensors.torch.load_file('a.safetensors'), 'a.pth')"
-)
-_HEADER_LIMIT = 100 << 20
 
 
 def describe_file(path: Path) -> str | None:
@@ -39,7 +34,6 @@ def describe_file(path: Path) -> str | None:
         start = file.read(1024)
         if not start:
             return "empty: copy or download it again"
-        size = path.stat().st_size
         for magic, kind in _STARTS:
             if start.startswith(magic):
                 return kind
@@ -47,8 +41,6 @@ def describe_file(path: Path) -> str | None:
             return _describe_tar(start)
         if meaning := _describe_text(start):
             return meaning
-        if _is_safetensors(start, size):
-            return _SAFETENSORS
     if start.startswith(b"PK\x03\x04"):
         return _describe_zip(path)
     if start.startswith(b"PK\x05\x06"):
@@ -78,11 +70,6 @@ def _describe_text(start: bytes) -> str | None:
     if b"\0" not in start and all(31 < byte < 127 or byte in b"\t\r\n" for byte in start):
         return "a text file, no weights"
     return None
-
-
-def _is_safetensors(start: bytes, size: int) -> bool:
-    length = int.from_bytes(start[:8], "little")
-    return start[8:9] == b"{" and 2 <= length <= min(size - 8, _HEADER_LIMIT)
 
 
 def _describe_zip(path: Path) -> str | None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
+from fpt.cli.common import add_weights_options, make_parser, read_config, run_command
 from fpt.cli.images import add_image_options, read_images
 from fpt.run.attention_maps import draw_attention_files, figure_files
 from fpt.run.trained_model import load_trained_model
@@ -43,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
     found = read_images(args)
     figures = [figure_files(name, args.points, args.output_dir, suffix=args.output_format) for name in found.names]

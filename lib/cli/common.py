@@ -65,18 +65,10 @@ def add_version_option(parser: argparse.ArgumentParser) -> None:
 def add_weights_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """``--load_ckpt`` or ``--load_detectron``."""
     group = parser.add_mutually_exclusive_group(required=required)
-    group.add_argument("--load_ckpt", metavar="FILE", type=Path, help="checkpoint of this program")
-    group.add_argument("--load_detectron", metavar="FILE.pkl", type=Path, help="whole model of Detectron")
-
-
-def refuse_detectron(path: Path | None) -> None:
-    """Raise UserError when ``--load_detectron`` was given: its files are Python pickles."""
-    if path is not None:
-        raise UserError(
-            f"--load_detectron {path}: whole models in Detectron's pickle format cannot be read yet; nothing in the "
-            "file was run. Use --load_ckpt with a checkpoint of this program, or start a backbone from "
-            "RESNETS.IMAGENET_PRETRAINED_WEIGHTS"
-        )
+    group.add_argument("--load_ckpt", metavar="FILE", type=Path, help="checkpoint, or a model of another program")
+    group.add_argument(
+        "--load_detectron", metavar="FILE.pkl", type=Path, dest="load_ckpt", help="the same, as Detectron calls it"
+    )
 
 
 def positive_int(text: str) -> int:

@@ -13,7 +13,6 @@ from fpt.cli.common import (
     make_parser,
     number_between,
     read_config,
-    refuse_detectron,
     run_command,
 )
 from fpt.cli.images import add_image_options, read_images
@@ -64,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
-    refuse_detectron(args.load_detectron)
     cfg = read_config(args).freeze()
     found = read_images(args)
     command = ("fpt-infer", *arguments)

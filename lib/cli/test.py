@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from fpt.cli.common import add_weights_options, make_parser, read_config, refuse_detectron, run_command
+from fpt.cli.common import add_weights_options, make_parser, read_config, run_command
 from fpt.run.evaluate import evaluate_checkpoint
 from fpt.run.options import EvaluationOptions
 
@@ -36,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
-    refuse_detectron(args.load_detectron)
     cfg = read_config(args)
     cfg.VIS = cfg.VIS or args.vis
     options = EvaluationOptions(

@@ -17,7 +17,6 @@ from fpt.cli.common import (
     number_between,
     positive_int,
     read_config,
-    refuse_detectron,
     run_command,
 )
 from fpt.core.config import set_keys
@@ -85,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
-    refuse_detectron(args.load_detectron)
     cfg = read_config(args)
     changes = _explicit_changes(args, cfg)
     options = RunOptions(

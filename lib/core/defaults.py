@@ -137,10 +137,10 @@ MODEL: Group = {
         "Compile the backbone with torch.compile while training: slow first steps for each size, faster ones after.",
     ),
     "LEGACY": Option(
-        "off",
-        "Count boxes, anchors, RoIs and losses as another program does, whose weights expect it: detectron (or True), "
-        "torchvision; docs/legacy.md. It is set by itself where a whole model of theirs is loaded.",
-        choices=("off", "detectron", "torchvision"),
+        "auto",
+        "Count boxes, anchors, RoIs and losses as another program does, whose weights expect it (docs/legacy.md): "
+        "detectron (or True), torchvision, off; auto = off, unless a whole model of theirs is loaded.",
+        choices=("auto", "off", "detectron", "torchvision"),
     ),
     "FPT": FPT,
     "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0, high=100_000),

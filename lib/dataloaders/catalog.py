@@ -64,16 +64,6 @@ _PAIRS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "keypoints_coco2017": (("keypoints_coco_2017_train",), ("keypoints_coco_2017_val",)),
 }
 
-COCO_CLASSES: tuple[str, ...] = tuple(
-    """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,
-bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,
-snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,
-knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,
-dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,
-vase,scissors,teddy bear,hair drier,toothbrush""".replace("\n", "").split(",")
-)
-"""The 80 classes of COCO detection, in the order of their ids: for inference without an annotation file."""
-
 
 def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> DatasetFiles:
     """Files of a data set that the configuration declares (``declared`` is its DATASETS) or that is built in.

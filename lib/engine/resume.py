@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fpt.checkpoint.checkpoint import Checkpoint, load_weights
+from fpt.checkpoint.checkpoint import Checkpoint, ForeignCheckpoint, load_weights
 from fpt.engine.state import TrainState
 from fpt.utils.errors import UserError
 
@@ -36,7 +36,7 @@ def restore_training(checkpoint: Checkpoint, state: TrainState, *, source: str |
         UserError: the checkpoint holds no optimizer, one of another type, or another model.
     """
     load_weights(state.model, checkpoint, source=source)
-    _restore_optimizer(checkpoint, state.optimizer, source)
+    _restore_optimizer(checkpoint, state, source)
     if state.scaler is not None and checkpoint.scaler is not None:
         state.scaler.load_state_dict(checkpoint.scaler)
     if state.average is not None:
@@ -50,7 +50,25 @@ def restore_training(checkpoint: Checkpoint, state: TrainState, *, source: str |
     state.window.load_state_dict(checkpoint.loop.get("window", {}))
 
 
-def _restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer, source: str | Path) -> None:
+def _restore_momentum(checkpoint: ForeignCheckpoint, state: TrainState, source: str | Path) -> None:
+    """Put another program's momentum into SGD, and say of how many parameters."""
+    momentum = checkpoint.origin.momentum
+    if not isinstance(state.optimizer, torch.optim.SGD):
+        raise UserError(f"{source} was trained with SGD, not {type(state.optimizer).__name__}: resume with --o SGD")
+    trained = {name: parameter for name, parameter in state.model.named_parameters() if parameter.requires_grad}
+    found = [name for name, value in momentum.items() if name in trained and value.shape == trained[name].shape]
+    for name in found:
+        parameter = trained[name]
+        buffer = torch.empty_like(parameter).copy_(momentum[name])
+        state.optimizer.state[parameter]["momentum_buffer"] = buffer
+    _LOGGER.info("%s: momentum of %d of %d trained parameters", source, len(found), len(trained))
+
+
+def _restore_optimizer(checkpoint: Checkpoint, state: TrainState, source: str | Path) -> None:
+    if isinstance(checkpoint, ForeignCheckpoint):
+        _restore_momentum(checkpoint, state, source)
+        return
+    optimizer = state.optimizer
     saved = dict(checkpoint.optimizer or {})
     kind = saved.pop("type", None)
     if kind is None:

@@ -56,6 +56,7 @@ class Conventions:
 
 
 CONVENTIONS: dict[str, Conventions] = {
+    "auto": Conventions(),
     "off": Conventions(),
     "detectron": Conventions(
         anchor_rounding="detectron",

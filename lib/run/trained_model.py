@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fpt.checkpoint.checkpoint import load_checkpoint, load_weights
+from fpt.checkpoint.checkpoint import ForeignCheckpoint, load_checkpoint, load_weights
 from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
@@ -17,6 +17,7 @@ from fpt.modeling.detector import Detector
 from fpt.run.adapt import resolve_config
 from fpt.run.pixels import resolve_pixels
 from fpt.utils.distributed import from_main
+from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
@@ -58,12 +59,19 @@ def load_trained_model(
         UserError: the file is missing or unusable, or the checkpoint is of another model than `cfg` describes.
     """
     checkpoint = from_main(lambda: load_checkpoint(path))
+    if cfg is None and isinstance(checkpoint, ForeignCheckpoint):
+        raise UserError(
+            f"{path} is a model of {checkpoint.origin.program}, which keeps no configuration: give the yaml file that "
+            "it was trained with (--cfg FILE, or cfg=)"
+        )
     if cfg is None:
         cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
         cfg.DEVICE = device
     cfg = resolve_pixels(resolve_config(cfg), checkpoint)
     if lowest_score is not None:
         cfg = _with_scores_from(cfg, lowest_score(cfg))
+    if not checkpoint.classes:
+        raise UserError(f"{path} holds a backbone alone; weights to start from: RESNETS.IMAGENET_PRETRAINED_WEIGHTS")
     model = build_model(cfg, num_classes=len(checkpoint.classes) + 1)
     checkpoint.use_average()
     load_weights(model, checkpoint, source=path)

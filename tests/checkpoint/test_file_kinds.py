@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import pickle
 import resource
 import subprocess
@@ -17,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -45,11 +43,6 @@ def _tar() -> bytes:
     return file.getvalue()
 
 
-def _safetensors() -> bytes:
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    return len(header).to_bytes(8, "little") + header + b"\0" * 4
-
-
 def _torch(content: Any) -> bytes:
     file = io.BytesIO()
     torch.save(content, file)
@@ -75,7 +68,6 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "text": (lambda: b"hello\nthere\n", "a text file, no weights"),
     "git-LFS": (lambda: b"version https://git-lfs.github.com/spec/v1\noid", "a git-LFS pointer.*`git lfs pull`"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + b"\0" * 99, r"an HDF5 file \(Keras"),
-    "safetensors": (_safetensors, "a safetensors file, which is not read yet; convert it"),
     "TorchScript": (_script, "a TorchScript module"),
     "ONNX": (lambda: b"\x08\x07\x12\x07pytorch\x1a\x03" + b"\0" * 99, "an ONNX model"),
     "gzip": (lambda: gzip.compress(b"x"), "compressed by gzip"),
@@ -90,7 +82,6 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "7z": (lambda: b"7z\xbc\xaf\x27\x1c" + b"\0" * 99, "a 7z archive"),
     "empty": (lambda: b"", "is empty: copy or download it again"),
     "cut off": (lambda: _torch({"a": torch.rand(5000)})[:9000], r"cannot be read \(9000 bytes\): it is truncated"),
-    "numpy pickle": (lambda: pickle.dumps({"blobs": {"w": np.ones(3)}}, protocol=2), "numpy arrays, as Caffe2"),
     "whole module": (lambda: _torch(nn.Sequential(nn.Linear(2, 2))), r"asks for torch\.nn.*a whole pickled module"),
     "Ultralytics": (
         lambda: _pickle_of("ultralytics.nn.tasks", "DetectionModel"),
@@ -118,10 +109,15 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, name: str) -> None:
 FOREIGN = {
     "Lightning": ({"pytorch-lightning_version": "2.0", "state_dict": {}}, "but a checkpoint of Lightning"),
     "OpenMMLab": ({"meta": {}, "state_dict": {}}, "but a checkpoint of OpenMMLab"),
-    "Detectron2": ({"model": {}, "__author__": "x"}, "but a model of Detectron2"),
-    "Detectron.pytorch": ({"model": {}, "step": 1, "train_size": 2}, "but a checkpoint of Detectron.pytorch"),
-    "state dict": ({"w": torch.ones(1)}, "it has no entry 'format'"),
-    "list": ([1, 2], "it has no entry 'format'"),
+    "Lightning, filled": (
+        {"pytorch-lightning_version": "2.0", "state_dict": {"w": torch.ones(1)}},
+        "no checkpoint of this program .* but a checkpoint of Lightning",
+    ),
+    "state dict": (
+        {"w": torch.ones(1)},
+        "or of one that it reads: it holds w; weights of a backbone alone belong into",
+    ),
+    "list": ([1, 2], "holds no tensors by name; expected the state dict of a model or of its backbone"),
 }
 
 

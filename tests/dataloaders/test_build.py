@@ -11,10 +11,10 @@ import torch
 from fpt.core.config import get_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, build_test_loader, build_train_dataset, build_train_loader
-from fpt.dataloaders.catalog import COCO_CLASSES
 from fpt.dataloaders.collate import Batch
 from fpt.dataloaders.loader import ImageLoader
 from fpt.dataloaders.samplers import RangeBatchSampler
+from fpt.structures.coco_classes import COCO_CLASSES
 from fpt.utils.errors import UserError
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fpt.dataloaders.catalog import COCO_CLASSES, dataset_names, find_dataset
+from fpt.dataloaders.catalog import dataset_names, find_dataset
+from fpt.structures.coco_classes import COCO_CLASSES
 from fpt.utils.errors import UserError
 
 DECLARED = {name: {"IMAGE_DIR": "nuts/images", "ANN_FILE": f"nuts/{name}.json"} for name in ("nuts_train", "nuts_val")}

@@ -154,6 +154,6 @@ def test_the_switch_reaches_every_part(value: object, meaning: str) -> None:
 
 def test_a_wrong_word_is_named() -> None:
     with pytest.raises(
-        UserError, match="MODEL.LEGACY is 'caffe', but must be one of 'off', 'detectron', 'torchvision'"
+        UserError, match="MODEL.LEGACY is 'caffe', but must be one of 'auto', 'off', 'detectron', 'torchvision'"
     ):
         load_cfg(None, ["MODEL.LEGACY", "caffe"])

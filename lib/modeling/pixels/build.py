@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from fpt.checkpoint.backbone_weights import is_torchvision_style
+from fpt.checkpoint.backbone_weights import expected_pixels
 from fpt.core.config import resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import group_norm
@@ -72,8 +73,7 @@ def _expected(cfg: CfgNode, backbone: nn.Module | None) -> PixelValues:
     values = getattr(backbone, "pixel_values", None)
     if isinstance(values, PixelValues):
         return values
-    is_torchvision = isinstance(backbone, ResNet) and _has_torchvision_weights(cfg)
-    return BACKBONE_FAMILIES["torchvision"].pixel_values if is_torchvision else CAFFE
+    return PixelValues(*_pixels_of_weights(cfg)) if isinstance(backbone, ResNet) else CAFFE
 
 
 def _build_without_memory(cfg: CfgNode, name: str) -> nn.Module:
@@ -82,11 +82,11 @@ def _build_without_memory(cfg: CfgNode, name: str) -> nn.Module:
         return build_backbone(cfg, name, norm=norm)
 
 
-def _has_torchvision_weights(cfg: CfgNode) -> bool:
+def _pixels_of_weights(cfg: CfgNode) -> tuple[Any, ...]:
     path = cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS
     if not (path and cfg.MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS):
-        return False
+        return CAFFE
     try:
-        return is_torchvision_style(resolve_weights_path(cfg, path))
+        return expected_pixels(resolve_weights_path(cfg, path))
     except UserError:
-        return is_torchvision_style(path)  # by its name: the file may be on another computer
+        return expected_pixels(path)  # by its name: the file may be on another computer

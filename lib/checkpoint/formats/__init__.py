@@ -1,0 +1,1 @@
+"""Weight files of other programs: what they hold, and what it is called here."""
