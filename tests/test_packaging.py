@@ -18,6 +18,7 @@ COMMANDS = {
     "fpt-shapes": "shapes",
     "fpt-check-data": "check_data",
     "fpt-attention": "attention",
+    "fpt-convert": "convert",
 }
 
 

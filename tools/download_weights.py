@@ -47,6 +47,8 @@ class WeightFile:
 _TORCHVISION = "https://download.pytorch.org/models/"
 _CAFFE = "MSRA's caffe model, converted; folder linked in github.com/ruotianluo/pytorch-resnet"
 
+_ZOO = "https://dl.fbaipublicfiles.com/detectron/ImageNetPretrained/"
+
 FILES = {
     file.name: file
     for file in (
@@ -76,6 +78,16 @@ FILES = {
         ),
         WeightFile("resnet50_caffe.pth", "the e2e recipes, configs/paper/ablation", None, None, "", _CAFFE),
         WeightFile("resnet101_caffe.pth", "configs/paper", None, None, "", _CAFFE),
+        *(
+            WeightFile(name, use, None, None, "", f"Detectron's model zoo, {_ZOO}{folder}{name}")
+            for name, folder, use in (
+                ("R-50-GN.pkl", "47261647/", "configs/gn_baselines"),
+                ("R-101-GN.pkl", "47592356/", "configs/gn_baselines"),
+                ("X-101-32x8d.pkl", "20171220/", "configs/baselines"),
+                ("X-101-64x4d.pkl", "FBResNeXt/", "configs/baselines"),
+                ("X-152-32x8d-IN5k.pkl", "25093814/", "configs/baselines"),
+            )
+        ),
     )
 }
 

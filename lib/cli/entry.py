@@ -40,6 +40,11 @@ def attention() -> int:
     return _run("attention")
 
 
+def convert() -> int:
+    """``fpt-convert``; returns the exit status."""
+    return _run("convert")
+
+
 def _run(name: str) -> int:
     """Load the command's module and run its ``main``, which handles signals in its own way as soon as it works."""
     with handling_signals(_leave):

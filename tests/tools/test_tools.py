@@ -14,6 +14,7 @@ COMMANDS = {
     "infer_simple": ("infer", "fpt-infer", MODEL_OPTIONS),
     "visualize_attention": ("attention", "fpt-attention", MODEL_OPTIONS | {"--points"}),
     "check_dataset": ("check_data", "fpt-check-data", {"--cfg", "--set", "--dataset", "--read_images"}),
+    "convert_weights": ("convert", "fpt-convert", {"--to", "--half"}),
     "make_shapes": ("shapes", "fpt-shapes", {"--output_dir"}),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fpt.checkpoint.formats.programs import FPT
 from fpt.checkpoint.formats.reader import (
     Pixels,
     Translated,
@@ -26,6 +28,8 @@ from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 _SHOWN = 6
+NOTES = "fpt_notes"
+"""Key of what weights under our names need besides."""
 
 
 @dataclass
@@ -67,7 +71,7 @@ def read_foreign(file: WeightFile, path: str | Path) -> ForeignModel:
     has_keypoints = any(".keypoint_branch." in name for name in translated.model)
     log_unused(translated, path)
     step, batch_size = _number(file.others.get("step")), _number(file.others.get("batch_size"))
-    return ForeignModel(
+    model = ForeignModel(
         program=translated.program.name,
         conventions=translated.program.conventions if num_classes else "off",
         model=translated.model,
@@ -77,6 +81,31 @@ def read_foreign(file: WeightFile, path: str | Path) -> ForeignModel:
         images=step * batch_size,
         momentum=_momentum(translated, file),
     )
+    if translated.program is FPT:
+        _read_notes(model, file.others.get(NOTES), num_classes)
+    return model
+
+
+def notes_of(conventions: str, classes: Sequence[str], pixels: Sequence[Any] | None) -> str:
+    """What weights under our names need besides, as the text that ``read_foreign`` reads."""
+    return json.dumps({"conventions": conventions, "classes": list(classes), "pixels": pixels})
+
+
+def _read_notes(model: ForeignModel, text: Any, num_classes: int) -> None:
+    """Take over what ``notes_of`` wrote; what is missing or wrong is left as it is."""
+    try:
+        notes = json.loads(text)
+        conventions, classes, pixels = notes["conventions"], notes["classes"], notes["pixels"]
+        if conventions in ("off", "detectron", "torchvision"):
+            model.conventions = conventions
+        if len(classes) == num_classes - 1 and all(isinstance(name, str) and name for name in classes):
+            model.classes = list(classes)
+        if pixels is not None:
+            means, stds = (tuple(float(value) for value in numbers) for numbers in pixels[1:])
+            if pixels[0] in ("RGB", "BGR") and len(means) == len(stds) == 3 and min(stds) > 0:
+                model.pixels = Pixels(pixels[0], means, stds)
+    except (ValueError, TypeError, KeyError, IndexError):
+        _LOGGER.warning("the file says nothing of classes and pixels that can be read: they are taken as usual")
 
 
 def log_unused(translated: Translated, path: str | Path) -> None:

@@ -194,10 +194,10 @@ def _detectron2_layout(names: Collection[str]) -> Layout:
 
 
 def _detectron2_rules(layout: Layout) -> Iterable[Rule]:
-    body = "backbone" if layout.is_c4 else "backbone.bottom_up"
-    yield Rule("backbone.conv1.weight", f"{body}.stem.conv1.weight")
-    yield Rule("backbone.bn1.{n}", f"{body}.stem.conv1.norm.{{n}}")
-    pairs = [(f"backbone.layer{stage - 1}", f"{body}.res{stage}") for stage in (2, 3, 4, 5)]
+    trunk = "backbone" if layout.is_c4 else "backbone.bottom_up"
+    yield Rule("backbone.conv1.weight", f"{trunk}.stem.conv1.weight")
+    yield Rule("backbone.bn1.{n}", f"{trunk}.stem.conv1.norm.{{n}}")
+    pairs = [(f"backbone.layer{stage - 1}", f"{trunk}.res{stage}") for stage in (2, 3, 4, 5)]
     if layout.is_c4:
         pairs[-1] = (f"{_BOX}.res5", "roi_heads.res5")
     for ours, theirs in pairs:
@@ -379,6 +379,18 @@ DETECTRON_PYTORCH = Program(
     rules=_pytorch_rules,
     orphans=r".*num_batches_tracked|Keypoint_Outs\.upsample\..*|.*\.upsample\.up\..*",
 )
+
+_OWN = re.compile(r"rpn\.head\.objectness\.|head\.cls_tower\.|neck\.pyramid\.")
+
+FPT = Program(
+    name="fpt",
+    conventions="off",
+    recognise=lambda names: any(_OWN.match(name) for name in names),
+    layout=lambda names: Layout(),
+    rules=lambda layout: (),
+    orphans=r"",
+)
+"""This program: weights under its own names, without the rest of a checkpoint."""
 
 PROGRAMS = (DETECTRON, DETECTRON_PYTORCH, DETECTRON2, TORCHVISION)
 """In the order in which they are recognised."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fpt.checkpoint.formats.pickles import is_pickle, read_numpy_pickle
-from fpt.checkpoint.formats.programs import DETECTRON2, PROGRAMS, Program
+from fpt.checkpoint.formats.programs import DETECTRON2, FPT, PROGRAMS, Program
 from fpt.checkpoint.formats.safetensors import is_safetensors, read_safetensors
 from fpt.checkpoint.formats.values import TO_OURS
 from fpt.checkpoint.safe_load import require_file, safe_torch_load
@@ -120,10 +120,8 @@ def unwrap(content: Any, path: str | Path) -> WeightFile:
                 tensors[str(name)] = value
     if not tensors:
         kind = describe_content(others)
-        raise UserError(
-            f"{path} holds no tensors by name{kind and f' but a checkpoint of {kind}'}; expected the state dict of a model or "
-            "of its backbone"
-        )
+        what = f" but a checkpoint of {kind}" if kind else ""
+        raise UserError(f"{path} holds no tensors by name{what}; expected the state dict of a model or of its backbone")
     return WeightFile(tensors, others)
 
 
@@ -142,6 +140,8 @@ def without_module(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def translate(tensors: Mapping[str, Tensor]) -> Translated | None:
     """The tensors under our names, where they are of a program that is known; else None."""
     names = _with_prefix(tensors)
+    if FPT.recognise(names):
+        return Translated(FPT, names, [], [], {name: name for name in names})
     program = next((program for program in PROGRAMS if program.recognise(names)), None)
     if program is None:
         return None

@@ -57,15 +57,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
         raise UserError(f"{path} is damaged: its header is no list of tensors by name")
     metadata = header.pop("__metadata__", {})
-    body = memoryview(data)[8 + length :]
+    numbers = memoryview(data)[8 + length :]
     tensors, spans = {}, []
     for name, entry in header.items():
-        dtype, shape, start, end = _entry(path, name, entry, len(body))
+        dtype, shape, start, end = _entry(path, name, entry, len(numbers))
         spans.append((start, end))
         if end == start:
             tensors[name] = torch.zeros(shape, dtype=dtype)
         else:
-            tensors[name] = torch.frombuffer(bytearray(body[start:end]), dtype=dtype).reshape(shape)
+            tensors[name] = torch.frombuffer(bytearray(numbers[start:end]), dtype=dtype).reshape(shape)
     spans.sort()
     if any(later[0] < earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)):
         raise UserError(f"{path} is refused: its tensors lie over each other")

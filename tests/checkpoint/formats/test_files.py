@@ -51,7 +51,7 @@ def as_detectron(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def as_detectron_pytorch(model: nn.Module) -> OrderedDict[str, torch.Tensor]:
-    """Parameters in the order in which Detectron.pytorch registers them: the body, the RPN, the heads."""
+    """Parameters in the order in which Detectron.pytorch registers them: the backbone, the RPN, the heads."""
     state = model.state_dict()
     renaming = DETECTRON_PYTORCH.renaming(our_layout(state))
     names = [name for name in state if not name.endswith(("running_mean", "running_var"))]
@@ -110,13 +110,17 @@ def test_pickles_of_python_2_and_other_orders_of_bytes(tmp_path: Path) -> None:
 
 
 def _safetensors_by_hand(tensors: dict[str, np.ndarray]) -> bytes:
-    header, body = {}, b""
+    header, numbers = {}, b""
     for name, array in tensors.items():
         raw = array.tobytes()
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(body), len(body) + len(raw)]}
-        body += raw
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(array.shape),
+            "data_offsets": [len(numbers), len(numbers) + len(raw)],
+        }
+        numbers += raw
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
+    return struct.pack("<Q", len(text)) + text + numbers
 
 
 def test_safetensors_against_bytes_by_hand(tmp_path: Path) -> None:
