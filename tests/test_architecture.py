@@ -166,7 +166,8 @@ def test_command_lines_are_parsed_by_cli_alone() -> None:
 
 OTHER_WORDS = {
     r"[Pp]icture|PICTURE": "image",
-    r"(?<![A-Za-z])(?<!conv[45]_)(?<!conv_)(?<!Conv_)(?<!backbone\.)[Bb]od(y|ies)(?![a-z])|(?<=[a-z])Bod(y|ies)|(?<!CONV_)BOD": "backbone",
+    r"(?<![A-Za-z])(?<!conv[45]_)(?<![Cc]onv_)(?<!backbone\.)[Bb]od(y|ies)(?![a-z])"
+    r"|(?<=[a-z])Bod(y|ies)|(?<!CONV_)BOD": "backbone",
     r"obituar|(?<![a-z])twins?(?![a-z])|stranger|(?<![a-z])wish|set_aside|set aside|reckon": "the field's word",
     r"(?<![a-z])(is_)?sound(?![a-z])|settled|(?<![a-z])spreads?(?![a-z])|is_passing|in_passing": "the field's word",
 }

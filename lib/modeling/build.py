@@ -58,6 +58,7 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
         "backbone": backbone,
         "neck": neck,
         "has_inclusive_corners": CONVENTIONS[cfg.MODEL.LEGACY].inclusive_corners,
+        "hides_padding": CONVENTIONS[cfg.MODEL.LEGACY].hides_padding,
     }
     maps: dict[str, Any] = {"in_channels": neck.out_channels, "strides": neck.strides}
     if cfg.RETINANET.RETINANET_ON:

@@ -27,6 +27,7 @@ class Detector(nn.Module):
         num_classes: background included.
         has_inclusive_corners: boxes of the images were scaled with the corners that belong to them; see
             ``scale_inclusive``.
+        hides_padding: the neck does not see what lies beyond the images of a batch.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Detector(nn.Module):
         neck: nn.Module,
         num_classes: int,
         has_inclusive_corners: bool = False,
+        hides_padding: bool = True,
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
@@ -44,6 +46,7 @@ class Detector(nn.Module):
         self.neck = neck
         self.num_classes = num_classes
         self.has_inclusive_corners = has_inclusive_corners
+        self.hides_padding = hides_padding
 
     @property
     def has_masks(self) -> bool:
@@ -90,7 +93,10 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def _features(self, batch: ImageList) -> dict[str, Tensor]:
-        return self.neck(self.backbone(batch.tensor), sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
+        maps = self.backbone(batch.tensor)
+        if not self.hides_padding:
+            return self.neck(maps)
+        return self.neck(maps, sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
 
     def _detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Images of one padded size run as one batch, so that no image's result depends on its companions."""

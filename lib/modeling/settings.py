@@ -42,8 +42,10 @@ class Conventions:
         is_aligned: RoIAlign samples half a cell lower, where the cells' centres are.
         roi_margin: pixels that the last column and row of a RoI lie before its edge, where it is pooled.
         over_batch: losses of the heads are means over all RoIs of a batch, not over its images.
+        box_beta: distance at which the smooth L1 of the box head becomes linear.
         proposals_over_batch: while training, the best proposals are those of the batch, not of each image.
         inclusive_corners: boxes were scaled with the corners that belong to them (width = x1 - x0 + 1).
+        hides_padding: the neck does not see what lies beyond the images of a batch.
     """
 
     anchor_rounding: str = "none"
@@ -51,8 +53,10 @@ class Conventions:
     is_aligned: bool = True
     roi_margin: float = 0.0
     over_batch: bool = False
+    box_beta: float = 1.0
     proposals_over_batch: bool = False
     inclusive_corners: bool = False
+    hides_padding: bool = True
 
 
 CONVENTIONS: dict[str, Conventions] = {
@@ -65,8 +69,16 @@ CONVENTIONS: dict[str, Conventions] = {
         over_batch=True,
         proposals_over_batch=True,
         inclusive_corners=True,
+        hides_padding=False,
     ),
-    "torchvision": Conventions(anchor_rounding="torchvision", anchor_offset=0.0, is_aligned=False, over_batch=True),
+    "torchvision": Conventions(
+        anchor_rounding="torchvision",
+        anchor_offset=0.0,
+        is_aligned=False,
+        over_batch=True,
+        box_beta=1 / 9,
+        hides_padding=False,
+    ),
 }
 """By the values of MODEL.LEGACY."""
 

@@ -37,8 +37,11 @@ def build_retinanet(
         options="FPN.RPN_MIN_LEVEL to FPN.RPN_MAX_LEVEL",
     )
     octaves = [2 ** (index / options.SCALES_PER_OCTAVE) for index in range(options.SCALES_PER_OCTAVE)]
+    sizes = [[options.ANCHOR_SCALE * strides[level] * octave for octave in octaves] for level in levels]
+    if conventions.anchor_rounding == "torchvision":
+        sizes = [[int(size) for size in level] for level in sizes]
     anchor_generator = AnchorGenerator(
-        sizes=[[options.ANCHOR_SCALE * strides[level] * octave for octave in octaves] for level in levels],
+        sizes=sizes,
         aspect_ratios=options.ASPECT_RATIOS,
         strides=[strides[level] for level in levels],
         rounding=conventions.anchor_rounding,
@@ -61,7 +64,7 @@ def build_retinanet(
             gamma=options.LOSS_GAMMA,
             box_weight=options.BBOX_REG_WEIGHT,
             box_beta=options.BBOX_REG_BETA,
-            over_batch=conventions.over_batch,
+            over_batch=cfg.MODEL.LEGACY == "detectron",
         ),
         settings=RetinaNetSettings(
             score_threshold=cfg.TEST.SCORE_THRESH,

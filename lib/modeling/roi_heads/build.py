@@ -194,6 +194,7 @@ def build_roi_heads(
         if cfg.MODEL.MASK_ON
         else None,
         over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
+        box_beta=CONVENTIONS[cfg.MODEL.LEGACY].box_beta,
     )
 
 

@@ -8,7 +8,14 @@ from torch import Tensor
 
 
 def box_losses(
-    logits: Tensor, offsets: Tensor, *, labels: Tensor, foreground: Tensor, regression: Tensor, weights: Tensor
+    logits: Tensor,
+    offsets: Tensor,
+    *,
+    labels: Tensor,
+    foreground: Tensor,
+    regression: Tensor,
+    weights: Tensor,
+    beta: float = 1.0,
 ) -> dict[str, Tensor]:
     """Fast R-CNN's losses.
 
@@ -19,12 +26,13 @@ def box_losses(
         foreground: int64 [F], the RoIs with an object.
         regression: float32 [F, 4], the offsets to their objects.
         weights: float32 [R], of each RoI in the sums; see ``image_weights``.
+        beta: distance at which smooth L1 becomes linear.
 
     Returns:
-        ``loss_cls``: cross entropy. ``loss_bbox``: smooth L1 (beta 1) of the foreground.
+        ``loss_cls``: cross entropy. ``loss_bbox``: smooth L1 of the foreground.
     """
     of_class = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
-    distance = F.smooth_l1_loss(offsets[foreground, of_class], regression, beta=1.0, reduction="none").sum(dim=1)
+    distance = F.smooth_l1_loss(offsets[foreground, of_class], regression, beta=beta, reduction="none").sum(dim=1)
     entropy = F.cross_entropy(logits, labels, reduction="none")
     return {"loss_cls": (entropy * weights).sum(), "loss_bbox": (distance * weights[foreground]).sum()}
 

@@ -113,6 +113,7 @@ class RoIHeads(nn.Module):
         detection_settings: which detections are kept.
         mask_branch: None = boxes alone.
         over_batch: the losses of the boxes are means over the RoIs of a batch, not over its images.
+        box_beta: distance at which their smooth L1 becomes linear.
     """
 
     def __init__(
@@ -126,8 +127,10 @@ class RoIHeads(nn.Module):
         detection_settings: DetectionSettings,
         mask_branch: MaskBranch | None = None,
         over_batch: bool = False,
+        box_beta: float = 1.0,
     ) -> None:
         super().__init__()
+        self.box_beta = box_beta
         self.box_pooler = box_pooler
         self.box_head = box_head
         self.box_predictor = box_predictor
@@ -162,6 +165,7 @@ class RoIHeads(nn.Module):
             labels=labels,
             foreground=(labels > 0).nonzero()[:, 0],
             regression=torch.cat(regression),
+            beta=self.box_beta,
             weights=image_weights(
                 [sample.labels.numel() for sample in samples], device=labels.device, over_batch=self.over_batch
             ),

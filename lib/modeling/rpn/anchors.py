@@ -65,6 +65,7 @@ class AnchorGenerator(nn.Module):
         super().__init__()
         self.strides = tuple(strides)
         self.num_anchors = len(aspect_ratios) * len(sizes[0])
+        self.rounding = rounding
         self.offset = offset
         cells = torch.tensor(
             [
@@ -77,15 +78,16 @@ class AnchorGenerator(nn.Module):
 
     def forward(self, sizes_hw: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Height and width in cells of each level -> float32 [h * w * num_anchors, 4] for each level."""
-        return [
-            self._level(cells, stride, size)
-            for cells, stride, size in zip(self.cells, self.strides, sizes_hw, strict=True)
-        ]
+        steps: list[tuple[int, int]] = [(stride, stride) for stride in self.strides]
+        if self.rounding == "torchvision":  # there the stride is the whole part of the batch's size over the map's
+            h, w = (side * self.strides[0] for side in sizes_hw[0])
+            steps = [(h // max(rows, 1), w // max(columns, 1)) for rows, columns in sizes_hw]
+        return [self._level(cells, step, size) for cells, step, size in zip(self.cells, steps, sizes_hw, strict=True)]
 
-    def _level(self, cells: Tensor, stride: int, size_hw: tuple[int, int]) -> Tensor:
+    def _level(self, cells: Tensor, step: tuple[int, int], size_hw: tuple[int, int]) -> Tensor:
         h, w = size_hw
-        x = (torch.arange(w, device=cells.device, dtype=cells.dtype) + self.offset) * stride
-        y = (torch.arange(h, device=cells.device, dtype=cells.dtype) + self.offset) * stride
+        x = (torch.arange(w, device=cells.device, dtype=cells.dtype) + self.offset) * step[1]
+        y = (torch.arange(h, device=cells.device, dtype=cells.dtype) + self.offset) * step[0]
         y, x = torch.meshgrid(y, x, indexing="ij")
         centres = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
         return (centres + cells).view(-1, 4)
