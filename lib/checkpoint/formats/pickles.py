@@ -73,7 +73,7 @@ class _Array:
         wanted = int(np.prod([int(side) for side in shape], dtype=object)) * kind.itemsize
         if wanted != len(data) or min(shape, default=0) < 0:
             raise _RefusalError(
-                f"it holds an array of shape {tuple(shape)[:8]} of {str(wanted)[:20]} bytes, but {len(data)} are there"
+                f"it holds an array of shape {str(shape)[:80]} of {str(wanted)[:20]} bytes, but {len(data)} are there"
             )
         array = np.frombuffer(data, kind).reshape(shape, order="F" if is_fortran else "C")
         self.value = array.astype(kind.newbyteorder("="), copy=True)
@@ -153,6 +153,8 @@ def _check_operations(path: Path, data: bytes) -> None:
                 raise UserError(
                     f"{path} is refused: it asks for a bytearray, which is neither an array nor a plain value"
                 )
+    except UserError:
+        raise
     except (ValueError, IndexError, UnicodeDecodeError, EOFError):
         pass  # cut off: the unpickler says so
 

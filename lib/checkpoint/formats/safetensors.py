@@ -85,7 +85,7 @@ def _entry(path: Path, name: str, entry: Any, size: int) -> tuple[torch.dtype, l
     wanted = math.prod(shape) * torch.empty(0, dtype=dtype).element_size()
     if end > size or end - start != wanted:
         raise UserError(
-            f"{path} is refused: {name[:80]!r} of shape {tuple(shape)[:8]} needs {str(wanted)[:20]} bytes, but lies at "
+            f"{path} is refused: {name[:80]!r} of shape {str(shape)[:80]} needs {str(wanted)[:20]} bytes, but lies at "
             f"{str(start)[:20]} to {str(end)[:20]} of {size}; the file is cut off, or its sizes lie"
         )
     return dtype, shape, start, end

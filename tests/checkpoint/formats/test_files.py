@@ -30,6 +30,12 @@ SMALL = (
 )
 
 
+def small_backbone() -> ResNet:
+    torch.manual_seed(0)
+    settings = BlockSettings(norm=lambda channels, ends_branch: FrozenBatchNorm2d(channels))
+    return ResNet(depth=50, settings=settings, base_channels=16)
+
+
 def small_model(num_classes: int = 4) -> nn.Module:
     torch.manual_seed(0)
     model = build_model(load_cfg(None, list(SMALL)), num_classes=num_classes)
@@ -197,38 +203,52 @@ def test_other_classes_start_anew(tmp_path: Path) -> None:
     assert unused == []
 
 
-@pytest.mark.parametrize("kind", ["detectron", "timm", "safetensors", "whole"])
-def test_backbones(tmp_path: Path, kind: str) -> None:
-    torch.manual_seed(0)
-    reference = torchvision.models.resnet50(weights=None).state_dict()
-    file = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pkl")
-    backbone = ResNet(depth=50, settings=BlockSettings(norm=lambda channels, ends: FrozenBatchNorm2d(channels)))
-    if kind in ("timm", "safetensors"):
-        write_safetensors(file, reference) if kind == "safetensors" else torch.save({"state_dict": reference}, file)
+@pytest.mark.parametrize("kind", ["timm", "safetensors"])
+def test_backbones_with_torchvisions_names(tmp_path: Path, kind: str) -> None:
+    reference = torchvision.models.resnet18(weights=None).state_dict()
+    file = tmp_path / "backbone"
+    if kind == "safetensors":
+        write_safetensors(file, reference)
     else:
-        names = DETECTRON.renaming(our_layout([f"backbone.{name}" for name in reference]))
-        kept = [name for name in reference if "running" not in name and "num_b" not in name and "fc." not in name]
-        blobs = {names.to_theirs(f"backbone.{name}")[0]: reference[name].numpy() for name in kept}
-        more = {"fc1000_w": np.zeros((10, 8), "f4")} if kind == "detectron" else {"cls_score_w": np.zeros((3, 8), "f4")}
-        more |= {} if kind == "detectron" else {"fpn_res5_2_sum_w": np.zeros((8, 8, 3, 3), "f4")}
-        file.write_bytes(pickle.dumps({**blobs, **more}, 2))
+        torch.save({"state_dict": reference}, file)
+    settings = BlockSettings(norm=lambda channels, ends_branch: FrozenBatchNorm2d(channels))
+    backbone = ResNet(depth=18, settings=settings)
     load_backbone_weights(backbone, file)
-    assert torch.equal(backbone.layer4[2].conv3.weight, reference["layer4.2.conv3.weight"])
-    expected = ("BGR", 1.0) if kind in ("detectron", "whole") else ("RGB", 58.395)
-    assert (expected_pixels(file).pixel_format, expected_pixels(file).stds[0]) == expected
+    assert torch.equal(backbone.layer4[1].conv2.weight, reference["layer4.1.conv2.weight"])
+    assert (expected_pixels(file).pixel_format, expected_pixels(file).stds[0]) == ("RGB", 58.395)
+
+
+def _blobs_of(backbone: ResNet, *, is_group_norm: bool) -> dict[str, np.ndarray]:
+    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    kept = {name: value for name, value in state.items() if "running" not in name}
+    names = DETECTRON.renaming(our_layout(kept if is_group_norm else state))
+    return {names.to_theirs(name)[0]: value.numpy() for name, value in kept.items()}
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_backbones_of_detectron(tmp_path: Path, is_whole: bool) -> None:
+    reference = small_backbone()
+    blobs = _blobs_of(reference, is_group_norm=False)
+    if is_whole:
+        blobs |= {"cls_score_w": np.zeros((3, 8), "f4"), "fpn_res5_2_sum_w": np.zeros((8, 8, 3, 3), "f4")}
+    else:
+        blobs["fc1000_w"] = np.zeros((10, 8), "f4")
+    file = tmp_path / "R-50.pkl"
+    file.write_bytes(pickle.dumps(blobs, 2))
+    backbone = small_backbone()
+    torch.nn.init.zeros_(backbone.layer4[2].conv3.weight)
+    load_backbone_weights(backbone, file)
+    assert torch.equal(backbone.layer4[2].conv3.weight, reference.layer4[2].conv3.weight)
+    assert (expected_pixels(file).pixel_format, expected_pixels(file).stds[0]) == ("BGR", 1.0)
 
 
 def test_normalisations_are_not_mixed_up(tmp_path: Path) -> None:
-    reference = torchvision.models.resnet50(weights=None).state_dict()
-    names = DETECTRON.renaming(our_layout([f"backbone.{name}" for name in reference if "running" not in name]))
-    kept = [name for name in reference if "running" not in name and "num_b" not in name and "fc." not in name]
-    blobs = {names.to_theirs(f"backbone.{name}")[0]: reference[name].numpy() for name in kept}
+    blobs = _blobs_of(small_backbone(), is_group_norm=True)
     assert "res2_0_branch2a_gn_s" in blobs
     file = tmp_path / "R-50-GN.pkl"
     file.write_bytes(pickle.dumps(blobs, 2))
-    backbone = ResNet(depth=50, settings=BlockSettings(norm=lambda channels, ends: FrozenBatchNorm2d(channels)))
     with pytest.raises(UserError, match="belong to one with GroupNorm: set RESNETS.USE_GN True"):
-        load_backbone_weights(backbone, file)
+        load_backbone_weights(small_backbone(), file)
     assert expected_pixels(file).stds[0] == 57.375
 
 
