@@ -26,12 +26,12 @@ RETINANET = (
     *("TEST.DETECTIONS_PER_IM", "300"),
 )
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "fasterrcnn_resnet50_fpn": ("TEST.DETECTIONS_PER_IM", "1000"),
+    "fasterrcnn_resnet50_fpn": (),
     "maskrcnn_resnet50_fpn": ("MODEL.MASK_ON", "True"),
     "retinanet_resnet50_fpn": RETINANET,
 }
 NUM_CLASSES = 6
-SPREADS = {
+DEVIATIONS = {
     "rpn.head.cls_logits": 2.0,
     "rpn.head.bbox_pred": 0.3,
     "roi_heads.box_predictor.cls_score": 1.5,
@@ -55,8 +55,6 @@ def make_pair(name: str, images: list[Tensor], *, shift: float = 0.0) -> tuple[n
     torch.manual_seed(0)
     side = min(images[0].shape[-2:])
     limits = {"detections_per_img": 300} if "retinanet" in name else {"rpn_post_nms_top_n_train": 100}
-    if "fasterrcnn" in name:
-        limits["box_detections_per_img"] = 1000
     sizes = {"min_size": side, "max_size": 10 * side}
     theirs = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=NUM_CLASSES, **sizes, **limits
@@ -71,31 +69,32 @@ def make_pair(name: str, images: list[Tensor], *, shift: float = 0.0) -> tuple[n
 
 @torch.no_grad()
 def _calibrate(model: nn.Module, images: list[Tensor], shift: float) -> None:
-    """Statistics of BatchNorm as these images give them, and scores that spread."""
+    """Statistics of BatchNorm as these images give them, and scores of all sizes."""
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
-            module.weight.fill_(0.1 if name.endswith("bn3") else 1.0)  # small branches do not blow up what is rounded
-            module.bias.fill_(shift * 0.1 if name.endswith("bn3") else shift)
+            scale = (0.1 if shift else 0.2) if name.endswith("bn3") else 1.0  # small branches keep rounding small
+            module.weight.fill_(scale)
+            module.bias.fill_(scale * shift)
         elif ".conv." in name and name.startswith("head.") and isinstance(module, nn.Conv2d):  # RetinaNet's towers
-            module.bias.fill_(shift / 2)
+            module.bias.fill_(shift)
     model.backbone.train()
     for image in images:
         model.backbone(model.transform([image / 255])[0].tensors)
     model.eval()
-    for name, wanted in SPREADS.items():
+    for name, wanted in DEVIATIONS.items():
         module = dict(model.named_modules()).get(name)
         if module is not None:
-            module.weight.mul_(wanted / _spread_of(model, module, images[0]))
+            module.weight.mul_(wanted / _deviation_of(model, module, images[0]))
             module.bias.fill_(-3.0 if "classification" in name else 0.0)
             if "classification" in name:  # the class that torchvision does not use: it is none of ours
                 module.weight.view(-1, NUM_CLASSES, *module.weight.shape[1:])[:, 0] = 0
                 module.bias.view(-1, NUM_CLASSES)[:, 0] = -100.0
             if name.endswith("cls_score"):
-                module.bias[0] = 4.0  # the background
+                module.bias[0] = 2.0  # the background
 
 
-def _spread_of(model: nn.Module, module: nn.Module, image: Tensor) -> float:
+def _deviation_of(model: nn.Module, module: nn.Module, image: Tensor) -> float:
     """Standard deviation of what a layer gives for an image."""
     outputs: list[Tensor] = []
     hook = module.register_forward_hook(lambda _, __, output: outputs.append(output.flatten()))
