@@ -18,6 +18,7 @@ from fpt.dataloaders.transforms import resize_image
 from fpt.modeling.detector import Detector
 from fpt.modeling.neck.area import level_area
 from fpt.modeling.neck.attention_rows import AttentionRow, attention_rows, rendering_weights
+from fpt.modeling.neck.compose import PyramidNeck
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.run.image_files import output_names
 from fpt.run.trained_model import TrainedModel
@@ -92,8 +93,8 @@ def pyramid_of(cfg: CfgNode, model: Detector, image: np.ndarray) -> OrderedDict[
     input_hw, _ = build_transform(cfg, is_train=False).draw((image.shape[0], image.shape[1]), None)
     tensor = torch.from_numpy(resize_image(image, input_hw)).permute(2, 0, 1).to(cfg.DEVICE)
     batch = model.normalizer([tensor])
-    sizes = {"sizes_hw": batch.sizes_hw, "padded_hw": batch.padded_hw}
-    maps = model.neck.get_submodule("pyramid")(model.backbone(batch.tensor), **sizes)
+    neck: PyramidNeck = model.neck  # type: ignore[assignment]
+    maps = neck.base_maps(model.backbone(batch.tensor), sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
     return OrderedDict(
         (name, level_area(x, batch.sizes_hw, batch.padded_hw).crops(x)[0][None]) for name, x in maps.items()
     )

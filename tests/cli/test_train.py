@@ -122,7 +122,7 @@ BAD_INPUT = [
     (["--resume"], "nothing to resume: no run in Outputs/tiny holds a checkpoint"),
     (["--resume", "--output_dir", "{folder}/none"], "nothing to resume"),
     (["--load_ckpt", "{folder}/none.pth"], "none.pth does not exist"),
-    (["--load_detectron", "{folder}/model.pkl"], "cannot be read yet"),
+    (["--load_detectron", "{folder}/model.pkl"], "does not exist"),
     (["--dataset", "tinny"], "unknown data set 'tinny'; did you mean 'tiny"),
     (["--set", "SOLVER.BASE_RL", "1"], "SOLVER.BASE_LR"),
     (["--set", "SOLVER.BASE_LR"], "--set takes pairs"),

@@ -108,6 +108,17 @@ class PyramidNeck(nn.Module):
         self.strides = (*strides, *(strides[-1] * 2**number for number in range(1, num_extra + 1))) if strides else ()
         self.out_channels: int = (transformer or pyramid).out_channels  # type: ignore[assignment]
 
+    def base_maps(
+        self,
+        features: OrderedDict[str, Tensor],
+        *,
+        sizes_hw: Sequence[tuple[int, int]] | None = None,
+        padded_hw: tuple[int, int] | None = None,
+    ) -> OrderedDict[str, Tensor]:
+        """Maps of the backbone, finest first -> those of the base pyramid, which the transformer sees."""
+        seen = OrderedDict(list(features.items())[self.num_skipped :])
+        return self.pyramid(seen, sizes_hw=sizes_hw, padded_hw=padded_hw)
+
     def forward(
         self,
         features: OrderedDict[str, Tensor],
@@ -125,8 +136,7 @@ class PyramidNeck(nn.Module):
             sizes_hw: of each image without padding; None where there is none.
             padded_hw: of the batch.
         """
-        features = OrderedDict(list(features.items())[self.num_skipped :])
-        maps = self.pyramid(features, sizes_hw=sizes_hw, padded_hw=padded_hw)
+        maps = self.base_maps(features, sizes_hw=sizes_hw, padded_hw=padded_hw)
         if self.transformer is not None:
             maps = self.transformer(maps, sizes_hw=sizes_hw, padded_hw=padded_hw)
         if self.extra_levels is not None:

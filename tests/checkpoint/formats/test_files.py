@@ -257,3 +257,17 @@ def test_a_dict_of_other_things_is_named(tmp_path: Path) -> None:
     file.write_bytes(pickle.dumps({"weights": [1, 2, 3]}, 2))
     with pytest.raises(UserError, match="holds no tensors by name"):
         read_weight_file(file)
+
+
+def test_a_detector_of_torchvision_becomes_one_with_fpt(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
+    file = tmp_path / "a.pth"
+    torch.save(theirs.state_dict(), file)
+    options = ["MODEL.CONV_BODY", "FPN.ResNet50_conv5_body_fpt", "RESNETS.STRIDE_1X1", "False"]
+    model = build_model(load_cfg(None, options), num_classes=4)
+    checkpoint = load_checkpoint(file)
+    fresh, unused = load_fitting_weights(model, checkpoint, source=file)
+    assert (fresh, unused) == (["neck.transformer"], [])
+    assert checkpoint.origin.conventions == "torchvision"
+    assert torch.equal(model.neck.pyramid.laterals[3].conv.weight, theirs.backbone.fpn.inner_blocks[3][0].weight)

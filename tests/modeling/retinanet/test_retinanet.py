@@ -1,5 +1,6 @@
 """RetinaNet against torchvision's, and as a whole."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models.detection._utils import Matcher
@@ -13,6 +14,7 @@ from fpt.modeling.retinanet.head import RetinaNetHead
 from fpt.modeling.retinanet.losses import RetinaNetLosses
 from fpt.modeling.retinanet.retinanet import RetinaNet
 from fpt.modeling.sampling import AnchorSampling
+from fpt.run.attention_maps import look, pyramid_of
 from fpt.structures.boxes import BoxCoder
 from fpt.utils.errors import UserError
 
@@ -104,7 +106,14 @@ def test_over_a_batch_every_positive_counts_alike() -> None:
     )["loss_bbox"].item() == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("options", [(), ("RETINANET.SHARE_CLS_BBOX_TOWER", "True")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("RETINANET.SHARE_CLS_BBOX_TOWER", "True"),
+        ("MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt", "MODEL.FPT.MAX_KEYS", "16"),
+    ],
+)
 def test_it_trains_and_detects(options: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     model = build_model(_cfg("TEST.SCORE_THRESH", "0.005", "TEST.DETECTIONS_PER_IM", "7", *options), num_classes=3)
@@ -137,3 +146,11 @@ def test_what_does_not_fit_is_named() -> None:
         _cfg("RETINANET.NEGATIVE_OVERLAP", "0.6")
     with pytest.raises(UserError, match="no map so coarse"):
         build_model(_cfg("FPN.RPN_MIN_LEVEL", "7"), num_classes=3)
+
+
+def test_the_attention_of_its_pyramid_is_shown() -> None:
+    cfg = _cfg("MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt", "DEVICE", "cpu", "TEST.SCALE", "64")
+    model = build_model(cfg, num_classes=3).eval()
+    maps = pyramid_of(cfg, model, np.zeros((64, 96, 3), np.uint8))
+    assert [tuple(x.shape[-2:]) for x in maps.values()] == [(8, 12), (4, 6), (2, 3)]
+    assert look(model.neck.transformer, maps, (40.0, 20.0), (64, 96))
