@@ -142,15 +142,15 @@ def _momentum(translated: Translated, file: WeightFile) -> dict[str, Tensor]:
 
 def _momentum_of_blobs(translated: Translated, file: WeightFile) -> dict[str, Tensor]:
     """Caffe2's momentum holds the rate, twice of it for biases; PyTorch's doesn't."""
-    rate = float(file.tensors["lr"].flatten()[0]) if "lr" in file.tensors else 0.0
-    if rate <= 0:
+    rate = file.tensors.get("lr")
+    if rate is None or rate.numel() != 1 or rate.is_complex() or not rate > 0:
         return {}
     momentum = {}
     for ours, theirs in translated.names.items():
         value = file.tensors.get(f"{theirs}_momentum")
         if value is not None and value.shape == translated.model[ours].shape:
             is_doubled = ours.endswith(".bias") and not theirs.endswith("_gn_b")
-            momentum[ours] = value / (rate * (2 if is_doubled else 1))
+            momentum[ours] = value / (rate.flatten()[0] * (2 if is_doubled else 1))
     return momentum
 
 
@@ -179,7 +179,8 @@ def _pair_up(names: Sequence[str], groups: Sequence[Any], file: WeightFile) -> l
         [name for name in names if name not in norms and "bias" in name],
         norms,
     ]
-    ids = [list(group.get("params", [])) if isinstance(group, Mapping) else [] for group in groups]
+    given = [group.get("params") if isinstance(group, Mapping) else None for group in groups]
+    ids = [part if isinstance(part, list) and all(isinstance(key, int) for key in part) else [] for part in given]
     if [len(part) for part in parts if part] != [len(part) for part in ids if part]:
         return []
     return list(zip(itertools.chain(*parts), itertools.chain(*ids), strict=True))

@@ -20,6 +20,7 @@ from fpt.checkpoint.safe_load import require_file, safe_torch_load
 from fpt.utils.errors import UserError
 
 _WRAPPERS = ("blobs", "state_dict", "model_state_dict", "model_state", "model", "net", "network")
+_MAX_CLASSES = 100_000
 _EPS = 1e-5
 """Of FrozenBatchNorm2d: a layer of a scale and a bias alone has the variance 1 - eps."""
 
@@ -151,7 +152,11 @@ def translate(tensors: Mapping[str, Tensor]) -> Translated | None:
         found = renaming.to_ours(theirs)
         if found is not None and found[0] not in result.model:
             ours, transform = found
-            result.model[ours] = TO_OURS[_transform(transform, value, names)](value)
+            try:
+                result.model[ours] = TO_OURS[_transform(transform, value, names)](value)
+            except (RuntimeError, IndexError, ValueError, ZeroDivisionError):  # of a shape that no layer has
+                result.unused.append(theirs)
+                continue
             result.names[ours] = theirs
         elif re.fullmatch(program.orphans, theirs):
             result.orphans.append(theirs)
@@ -162,10 +167,14 @@ def translate(tensors: Mapping[str, Tensor]) -> Translated | None:
 
 def _transform(name: str, value: Tensor, names: Mapping[str, Tensor]) -> str:
     """The transform that a value needs: what stands once for all of several classes has no background to add."""
-    scores = names.get("roi_heads.box_predictor.cls_score.weight")
     sizes = {"no_background_boxes": 4, "no_background_masks": 1}
-    is_agnostic = name in sizes and scores is not None and scores.shape[0] > 2 and value.shape[0] == sizes[name]
-    return "" if is_agnostic else name
+    scores = _rows(names.get("roi_heads.box_predictor.cls_score.weight"))
+    return "" if name in sizes and scores > 2 and _rows(value) == sizes[name] else name
+
+
+def _rows(value: Tensor | None) -> int:
+    """Size of the first dimension; 0 without."""
+    return 0 if value is None or value.ndim == 0 else int(value.shape[0])
 
 
 def _with_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -199,7 +208,8 @@ def pixels_of(program: Program, model: Mapping[str, Tensor], *, has_group_norm: 
     if program.name == "torchvision":
         return TORCHVISION
     conv1, conv2 = model.get("backbone.layer1.0.conv1.weight"), model.get("backbone.layer1.0.conv2.weight")
-    is_grouped = conv1 is not None and conv2 is not None and conv2.shape[1] < conv1.shape[0]
+    has_layers = conv1 is not None and conv2 is not None and conv1.ndim == conv2.ndim == 4
+    is_grouped = has_layers and conv2.shape[1] < conv1.shape[0]  # type: ignore[union-attr]
     if is_grouped:
         return CAFFE2
     if program is DETECTRON2:
@@ -210,10 +220,8 @@ def pixels_of(program: Program, model: Mapping[str, Tensor], *, has_group_norm: 
 
 def num_classes_of(model: Mapping[str, Tensor]) -> int:
     """Classes of a model by our names, background included; 0 where it has no heads."""
-    scores = model.get("roi_heads.box_predictor.cls_score.weight")
-    if scores is not None:
-        return int(scores.shape[0])
-    logits, offsets = model.get("head.cls_logits.weight"), model.get("head.bbox_pred.weight")
-    if logits is not None and offsets is not None and offsets.shape[0] >= 4:
-        return int(logits.shape[0]) * 4 // int(offsets.shape[0]) + 1
-    return 0
+    num_classes = _rows(model.get("roi_heads.box_predictor.cls_score.weight"))
+    if not num_classes:
+        logits, offsets = _rows(model.get("head.cls_logits.weight")), _rows(model.get("head.bbox_pred.weight"))
+        num_classes = logits * 4 // offsets + 1 if logits and offsets else 0
+    return num_classes if 2 <= num_classes <= _MAX_CLASSES else 0
