@@ -14,8 +14,15 @@ from fpt.annotations.readers import DATASET_READERS
 from fpt.evaluation.evaluate import EVALUATORS, Evaluator
 from fpt.modeling.backbone.build import BACKBONES, backbone_names
 from fpt.modeling.neck.build import NECKS
-from fpt.modeling.roi_heads.build import BOX_HEADS, MASK_HEADS
-from fpt.modeling.settings import BackboneFactory, BoxHeadSettings, HeadEntry, MaskHeadSettings, NeckFactory
+from fpt.modeling.roi_heads.build import BOX_HEADS, KEYPOINT_HEADS, MASK_HEADS
+from fpt.modeling.settings import (
+    BackboneFactory,
+    BoxHeadSettings,
+    HeadEntry,
+    KeypointHeadSettings,
+    MaskHeadSettings,
+    NeckFactory,
+)
 from fpt.solver.lr_schedule import LR_POLICIES, LrPolicy
 from fpt.solver.optimizer import OPTIMIZERS, OptimizerFactory
 from fpt.utils.errors import UserError
@@ -84,6 +91,23 @@ def register_mask_head(
     add_part(MASK_HEADS, name, HeadEntry(factory, is_adaptive), kind="mask head")
 
 
+def register_keypoint_head(
+    name: str, factory: Callable[[KeypointHeadSettings], nn.Module], *, is_adaptive: bool = False
+) -> None:
+    """Let KRCNN.ROI_KEYPOINTS_HEAD say ``name``.
+
+    Args:
+        name: of the head.
+        factory: KeypointHeadSettings -> module from ``num_inputs`` tensors [R, C, P, P] to logits float32
+            [R, num_keypoints, size, size].
+        is_adaptive: the inputs are pooled from every level (adaptive feature pooling), not from the one that fits.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    add_part(KEYPOINT_HEADS, name, HeadEntry(factory, is_adaptive), kind="keypoint head")
+
+
 def register_lr_policy(name: str, policy: LrPolicy) -> None:
     """Let SOLVER.LR_POLICY say ``name``.
 
@@ -149,6 +173,7 @@ def names_by_option() -> dict[str, tuple[str, ...]]:
         "SOLVER.LR_POLICY": tuple(LR_POLICIES),
         "FAST_RCNN.ROI_BOX_HEAD": tuple(BOX_HEADS),
         "MRCNN.ROI_MASK_HEAD": tuple(MASK_HEADS),
+        "KRCNN.ROI_KEYPOINTS_HEAD": tuple(KEYPOINT_HEADS),
     }
 
 

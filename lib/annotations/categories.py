@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fpt.annotations.ids import Entry, Ids
-from fpt.annotations.numbers import shown
+from fpt.annotations.numbers import shown, whole_number
 from fpt.annotations.packed import Categories
 from fpt.annotations.report import DatasetReport
 
@@ -46,6 +46,7 @@ def read_categories(
         ids=tuple(int(ids.values[i]) for i in ordered),
         names=tuple(names[i] for i in ordered),
         keypoint_names=tuple(_keypoint_names(entries[i]) for i in ordered),
+        skeletons=tuple(_skeleton(entries[i]) for i in ordered),
     )
     return categories, np.array(labels, dtype=np.int32)
 
@@ -62,6 +63,18 @@ def _name(entry: Entry, number: int) -> str:
 def _keypoint_names(entry: Entry) -> tuple[str, ...]:
     names: Any = entry.get("keypoints")
     return tuple(shown(name) if not isinstance(name, str) else name for name in names) if _is_list(names) else ()
+
+
+def _skeleton(entry: Entry) -> tuple[tuple[int, int], ...]:
+    """The pairs of a class, counted from 0; what is no pair of its points is left out."""
+    pairs: Any = entry.get("skeleton")
+    count = len(_keypoint_names(entry))
+    skeleton = []
+    for pair in pairs if _is_list(pairs) else ():
+        first, second = (whole_number(end) or 0 for end in pair) if _is_list(pair) and len(pair) == 2 else (0, 0)
+        if 1 <= first <= count and 1 <= second <= count:
+            skeleton.append((first - 1, second - 1))
+    return tuple(skeleton)
 
 
 def _is_list(value: Any) -> bool:

@@ -21,8 +21,9 @@ class GroundTruth:
     Attributes:
         images: id, height, width.
         categories: id, name.
-        annotations: id (from 1), image_id, category_id, bbox (x, y, width, height), area, iscrowd, and segmentation
-            (polygons or compressed RLE) where the object has a mask.
+        annotations: id (from 1), image_id, category_id, bbox (x, y, width, height), area, iscrowd, segmentation
+            (polygons or compressed RLE) where the object has a mask, and where its class has key points, keypoints
+            (x, y, visibility, ...) and num_keypoints, those that are annotated.
     """
 
     images: list[dict[str, Any]]
@@ -64,6 +65,7 @@ def make_ground_truth(
     image_of = np.repeat(np.arange(len(packed)), np.diff(packed.object_offsets))
     chosen = np.flatnonzero(labels > 0)
     has_mask = packed.has_mask()
+    num_points = (0, *(len(names) for names in categories.keypoint_names))
     annotations = []
     columns = (chosen, image_of[chosen], labels[chosen], packed.boxes_xywh[chosen], packed.areas[chosen])
     rows = zip(*(column.tolist() for column in (*columns, packed.is_crowd[chosen], has_mask[chosen])), strict=True)
@@ -79,6 +81,10 @@ def make_ground_truth(
         }
         if with_mask:
             annotation["segmentation"] = _segmentation(packed, position, packed.size_hw(index))
+        if num_points[label]:
+            points = packed.keypoints_of(position)
+            points = points if len(points) == num_points[label] else np.zeros((num_points[label], 3))
+            annotation |= {"keypoints": points.ravel().tolist(), "num_keypoints": int((points[:, 2] > 0).sum())}
         annotations.append(annotation)
     sizes = packed.image_sizes_hw.tolist()
     return GroundTruth(

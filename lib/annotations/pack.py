@@ -16,6 +16,7 @@ from fpt.annotations.boxes import BOX_FORMATS, check_box_format, clip_boxes, con
 from fpt.annotations.categories import read_categories
 from fpt.annotations.ids import Entry, entry_name, read_ids
 from fpt.annotations.images import ListedImages, SizeOf, read_images
+from fpt.annotations.keypoints import check_keypoints
 from fpt.annotations.numbers import flag, shown, whole_column, whole_number
 from fpt.annotations.packed import Categories, PackedAnnotations
 from fpt.annotations.report import DatasetReport
@@ -110,7 +111,7 @@ def _pack_lists(
         image_of=image_of[chosen],
         labels=labels[class_of[chosen]],
     )
-    packed = _pack_objects(images, objects, box_format, report)
+    packed = _pack_objects(images, objects, categories, box_format, report)
     if packed is None:
         return None
     report.num_empty_images = int((np.diff(packed.object_offsets) == 0).sum())
@@ -197,7 +198,7 @@ def _annotation_ids(entries: list[Entry], report: DatasetReport) -> np.ndarray:
 
 
 def _pack_objects(
-    images: ListedImages, objects: _Objects, box_format: str, report: DatasetReport
+    images: ListedImages, objects: _Objects, categories: Categories, box_format: str, report: DatasetReport
 ) -> PackedAnnotations | None:
     sizes_hw = images.sizes_hw[objects.image_of]
     raw_boxes = read_boxes(objects.entries, report)
@@ -222,6 +223,9 @@ def _pack_objects(
     if report.has_fatal:
         return None
     report.findings += silent.findings
+    check_keypoints(
+        shapes, categories=categories, labels=kept.labels, ids=kept.ids, sizes_hw=sizes_hw[order], report=report
+    )
     boxes, boxes_xywh, is_crowd = boxes[order], boxes_xywh[order], is_crowd[order]
     _report_repeated_objects(kept, boxes, report)
     has_mask = (np.diff(shapes["part_offsets"]) > 0) | (np.diff(shapes["rle_offsets"]) > 0)

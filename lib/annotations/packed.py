@@ -117,8 +117,10 @@ class Categories:
         ids: ids in the annotation file.
         names: class names.
         keypoint_names: names of each class's key points; empty where it has none.
+        skeletons: pairs of each class's key points, from 0, that drawings connect.
     """
 
     ids: tuple[int, ...]
     names: tuple[str, ...]
     keypoint_names: tuple[tuple[str, ...], ...]
+    skeletons: tuple[tuple[tuple[int, int], ...], ...]

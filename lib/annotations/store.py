@@ -109,8 +109,12 @@ def _open_cache(path: Path, key: str) -> AnnotationStore | None:
             return None
         arrays, meta = read_cache(place, key)
         packed = PackedAnnotations(**arrays)
-        names, keypoints = tuple(meta["names"]), tuple(map(tuple, meta["keypoint_names"]))
-        categories = Categories(tuple(meta["ids"]), names, keypoints)
+        categories = Categories(
+            ids=tuple(meta["ids"]),
+            names=tuple(meta["names"]),
+            keypoint_names=tuple(map(tuple, meta["keypoint_names"])),
+            skeletons=tuple(tuple((a, b) for a, b in pairs) for pairs in meta["skeletons"]),
+        )
         report = DatasetReport.from_dict({**meta["report"], "source": str(path)})
         return AnnotationStore(path, packed, categories, report, place, key)
     except (CacheError, OSError, KeyError, TypeError) as error:
@@ -125,6 +129,7 @@ def _write_cache(store: AnnotationStore) -> AnnotationStore | None:
         "ids": categories.ids,
         "names": categories.names,
         "keypoint_names": categories.keypoint_names,
+        "skeletons": categories.skeletons,
         "report": store.report.to_dict(),
     }
     place = cache_path(store.path)

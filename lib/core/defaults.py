@@ -145,6 +145,7 @@ MODEL: Group = {
     "FPT": FPT,
     "NUM_CLASSES": Option(0, "Classes, background included; 0 = as the training data set says.", low=0, high=100_000),
     "MASK_ON": Option(False, "Add the mask head."),
+    "KEYPOINTS_ON": Option(False, "Add the keypoint head."),
     "CLS_AGNOSTIC_BBOX_REG": Option(False, "One box regression for all classes."),
     "BBOX_REG_WEIGHTS": Option(
         (10.0, 10.0, 5.0, 5.0), "Weights of dx, dy, dw, dh in the box head.", low=1e-6, high=1e6
@@ -262,6 +263,42 @@ MRCNN: Group = {
     "THRESH_BINARIZE": Option(0.5, "Probability from which a pixel belongs to the object.", low=0, high=1),
 }
 
+KRCNN: Group = {
+    # The key points; a training takes what is left empty from its data set, and writes it down.
+    "NUM_KEYPOINTS": Option(0, "Key points of an object; 0 = as the training data set says.", low=0, high=1000),
+    "KEYPOINT_NAMES": Option((), "Their names; () = as the training data set says.", element=str),
+    "SKELETON": Option(
+        (),
+        "Numbers of the points, from 1, that drawings connect, two by two; () = as the training data set says.",
+        low=1,
+        high=1000,
+        element=int,
+    ),
+    "FLIP_PAIRS": Option(
+        (),
+        "Names of points, two by two, that change places in a mirrored image; () = those whose names differ in left "
+        "and right.",
+        element=str,
+    ),
+    # The head.
+    "ROI_KEYPOINTS_HEAD": Option("keypoint_rcnn_heads.roi_pose_head_v1convX", "Name of the keypoint head."),
+    "ROI_XFORM_RESOLUTION": Option(14, "Side in cells of the RoI features.", low=1, high=256),
+    "ROI_XFORM_SAMPLING_RATIO": Option(
+        2, "Samples a cell and axis; 0 = as many as the RoI has pixels.", low=0, high=64
+    ),
+    "HEATMAP_SIZE": Option(56, "Side in cells of the heat maps: four times that of the RoI features.", low=4, high=512),
+    "NUM_STACKED_CONVS": Option(8, "Convolutions.", low=1, high=64),
+    "CONV_HEAD_DIM": Option(512, "Channels of the convolutions.", low=1, high=16_384),
+    "CONV_INIT": Option("MSRAFill", "How the convolutions start.", choices=("GaussianFill", "MSRAFill")),
+    # Its loss.
+    "LOSS_WEIGHT": Option(1.0, "Weight of the keypoint loss.", low=0, high=1e6),
+    "NORMALIZE_BY_VISIBLE_KEYPOINTS": Option(
+        True,
+        "The loss is the mean over the annotated points; False = their sum over the points of as many RoIs as there "
+        "may be foreground.",
+    ),
+}
+
 GROUP_NORM: Group = {
     "NUM_GROUPS": Option(
         32, "Groups; where the channels do not divide, the largest divisor below it.", low=1, high=16_384
@@ -374,6 +411,14 @@ TEST: Group = {
     "SCORE_THRESH": Option(0.05, "Detections with a lower score are dropped.", low=0, high=1),
     "NMS": Option(0.3, "IoU of the NMS over the detections of one class.", low=0, high=1),
     "DETECTIONS_PER_IM": Option(100, "Detections kept per image, by score.", low=1, high=100_000),
+    "OKS_SIGMAS": Option(
+        (),
+        "Precision of each key point in the OKS, in units of the square root of the object's area; () = COCO's for its "
+        "17 points, else 0.05 for all.",
+        low=1e-4,
+        high=10,
+        element=float,
+    ),
     "RAW_GROUND_TRUTH": Option(
         False,
         "Evaluate on the annotation file as it is, too: as bbox_raw and segm_raw, beside what training learns from.",
@@ -442,6 +487,7 @@ OPTIONS: Group = {
     "RETINANET": RETINANET,
     "FAST_RCNN": FAST_RCNN,
     "MRCNN": MRCNN,
+    "KRCNN": KRCNN,
     "GROUP_NORM": GROUP_NORM,
     "TRAIN": TRAIN,
     "TEST": TEST,

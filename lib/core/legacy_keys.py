@@ -24,7 +24,7 @@ RENAMED: dict[str, str] = {
     "TRAIN.WEIGHTS": "RESNETS.IMAGENET_PRETRAINED_WEIGHTS",
 }
 
-_KEYPOINTS = "there is no keypoint head yet, and nothing else reads this"
+_KEYPOINTS = "the keypoint head makes its heat maps by a transposed 4x4 convolution and a bilinear doubling"
 _TARGETS = "box regression targets are scaled by MODEL.BBOX_REG_WEIGHTS"
 _CAFFE2 = "it steered Caffe2, and has no counterpart in PyTorch"
 _INFERRED = "it follows from the other options"
@@ -42,12 +42,11 @@ def _below(prefix: str, names: str, note: str) -> dict[str, str]:
 DROPPED: dict[str, str] = {
     **_below(
         "KRCNN",
-        "ROI_KEYPOINTS_HEAD HEATMAP_SIZE UP_SCALE USE_DECONV DECONV_DIM USE_DECONV_OUTPUT DILATION DECONV_KERNEL "
-        "NUM_KEYPOINTS NUM_STACKED_CONVS CONV_HEAD_DIM CONV_HEAD_KERNEL CONV_INIT NMS_OKS KEYPOINT_CONFIDENCE "
-        "ROI_XFORM_METHOD ROI_XFORM_RESOLUTION ROI_XFORM_SAMPLING_RATIO MIN_KEYPOINT_COUNT_FOR_VALID_MINIBATCH "
-        "INFERENCE_MIN_SIZE LOSS_WEIGHT NORMALIZE_BY_VISIBLE_KEYPOINTS",
-        _KEYPOINTS,
+        "MIN_KEYPOINT_COUNT_FOR_VALID_MINIBATCH",
+        "an image with few annotated points is trained on, too; its loss is divided by their number",
     ),
+    "KRCNN.DECONV_DIM": "the layer that it is for (KRCNN.USE_DECONV) is not there",
+    "KRCNN.INFERENCE_MIN_SIZE": "heat maps are brought to the pixels of their box",
     **_below("RFCN", "PS_GRID_SIZE", "there is no R-FCN here, and nothing else reads this"),
     "MODEL.PS_GRID_SIZE": "there is no R-FCN here, and nothing else reads this",
     **_below(
@@ -88,7 +87,6 @@ FIXED: dict[str, tuple[Any, str]] = {
     "MODEL.TYPE": ("generalized_rcnn", "there is no other kind of model than this and retinanet"),
     "MODEL.FASTER_RCNN": (True, "there is no model without the box head"),
     "MODEL.RPN_ONLY": (False, "there is no model without the box head"),
-    "MODEL.KEYPOINTS_ON": (False, "there is no keypoint head yet"),
     "MODEL.UNSUPERVISED_POSE": (False, "there is no pose model here"),
     "RETINANET.CLASS_SPECIFIC_BBOX": (False, "an anchor has one regression for all classes"),
     "RETINANET.SOFTMAX": (False, "a class's score is one sigmoid"),
@@ -102,6 +100,15 @@ FIXED: dict[str, tuple[Any, str]] = {
     "RPN.CLS_ACTIVATION": ("sigmoid", "an anchor's score is one sigmoid"),
     "FAST_RCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
     "MRCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
+    "KRCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
+    "KRCNN.USE_DECONV": (False, _KEYPOINTS),
+    "KRCNN.USE_DECONV_OUTPUT": (True, _KEYPOINTS),
+    "KRCNN.UP_SCALE": (2, _KEYPOINTS),
+    "KRCNN.DECONV_KERNEL": (4, _KEYPOINTS),
+    "KRCNN.CONV_HEAD_KERNEL": (3, "the keypoint head's convolutions are 3x3"),
+    "KRCNN.DILATION": (1, "the keypoint head's convolutions are not dilated"),
+    "KRCNN.NMS_OKS": (False, "detections are sorted out by their boxes alone"),
+    "KRCNN.KEYPOINT_CONFIDENCE": ("bbox", "the score of a detection's key points is that of its box"),
     "MRCNN.UPSAMPLE_RATIO": (1, "the mask heads double the size of their input"),
     "MRCNN.USE_FC_OUTPUT": (False, "the last layer of the mask heads is a convolution"),
     "TRAIN.ASPECT_CROPPING": (False, _CROPPING),
@@ -158,6 +165,10 @@ ORIGINAL_DEFAULTS: dict[str, Any] = {
     "MRCNN.ROI_XFORM_RESOLUTION": 7,
     "MRCNN.ROI_XFORM_SAMPLING_RATIO": 0,
     "MRCNN.DILATION": 2,
+    "KRCNN.ROI_XFORM_RESOLUTION": 7,
+    "KRCNN.ROI_XFORM_SAMPLING_RATIO": 0,
+    "KRCNN.CONV_HEAD_DIM": 256,
+    "KRCNN.CONV_INIT": "GaussianFill",
     "TRAIN.BATCH_SIZE_PER_IM": 64,
     "TRAIN.RPN_PRE_NMS_TOP_N": 12000,
     "TEST.RPN_PRE_NMS_TOP_N": 12000,

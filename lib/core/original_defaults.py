@@ -26,8 +26,9 @@ def log_original_defaults(given: Sequence[Assignment], cfg: CfgNode, set_keys: I
     if not any(is_legacy(item.key) or (isinstance(item.value, str) and "fpn_ResNet" in item.value) for item in given):
         return
     known = set(set_keys)
-    if not cfg.MODEL.MASK_ON:
-        known |= {key for key in ORIGINAL_DEFAULTS if key.startswith("MRCNN.")}
+    for group, switch in (("MRCNN.", cfg.MODEL.MASK_ON), ("KRCNN.", cfg.MODEL.KEYPOINTS_ON)):
+        if not switch:
+            known |= {key for key in ORIGINAL_DEFAULTS if key.startswith(group)}
     values = dict(cfg.leaves())
     left = {key: was for key, was in ORIGINAL_DEFAULTS.items() if key not in known}
     if not left:

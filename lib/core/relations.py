@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fpt.core.assignments import Assignment
 from fpt.core.config_node import CfgNode
 from fpt.core.values import parse_literal
+from fpt.structures.keypoints import flip_order
 
 _LOGGER = logging.getLogger("fpt")
 _POLICIES_WITH_STEPS = ("steps_with_decay", "steps_with_lrs")
@@ -52,8 +53,9 @@ def _retinanet(cfg: CfgNode) -> Iterator[str]:
     options = cfg.RETINANET
     if not options.RETINANET_ON:
         return
-    if cfg.MODEL.MASK_ON:
-        yield "RETINANET.RETINANET_ON and MODEL.MASK_ON are True, but RetinaNet has no masks"
+    for key, what in (("MASK_ON", "masks"), ("KEYPOINTS_ON", "key points")):
+        if cfg.MODEL[key]:
+            yield f"RETINANET.RETINANET_ON and MODEL.{key} are True, but RetinaNet has no {what}"
     if not options.ASPECT_RATIOS:
         yield "RETINANET.ASPECT_RATIOS is empty, but one anchor is needed at least"
     if options.NEGATIVE_OVERLAP > options.POSITIVE_OVERLAP:
@@ -61,6 +63,25 @@ def _retinanet(cfg: CfgNode) -> Iterator[str]:
             f"RETINANET.NEGATIVE_OVERLAP is {options.NEGATIVE_OVERLAP}, but must not be above "
             f"RETINANET.POSITIVE_OVERLAP ({options.POSITIVE_OVERLAP})"
         )
+
+
+def _keypoints(cfg: CfgNode) -> Iterator[str]:
+    options = cfg.KRCNN
+    count, names = options.NUM_KEYPOINTS, options.KEYPOINT_NAMES
+    if len(set(names)) < len(names):
+        yield f"KRCNN.KEYPOINT_NAMES is {names!r}, but each may stand once only"
+    if count and names and count != len(names):
+        yield f"KRCNN.NUM_KEYPOINTS is {count}, but KRCNN.KEYPOINT_NAMES has {len(names)} names"
+    if len(options.SKELETON) % 2 or (count and max(options.SKELETON, default=0) > count):
+        yield f"KRCNN.SKELETON is {options.SKELETON!r}, but must be pairs of numbers from 1 to the number of points"
+    sigmas = cfg.TEST.OKS_SIGMAS
+    if sigmas and count and len(sigmas) != count:
+        yield f"TEST.OKS_SIGMAS has {len(sigmas)} numbers, but there are {count} key points"
+    if names and options.FLIP_PAIRS:
+        try:
+            flip_order(names, options.FLIP_PAIRS)
+        except ValueError as error:
+            yield f"KRCNN.FLIP_PAIRS is {options.FLIP_PAIRS!r}: {error}"
 
 
 def _rois(cfg: CfgNode) -> Iterator[str]:
@@ -100,6 +121,7 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _levels,
     _anchors,
     _retinanet,
+    _keypoints,
     _rois,
     _scales,
     _schedule,

@@ -39,7 +39,13 @@ def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
 
 
 def build_dataset(
-    cfg: CfgNode, name: str, *, is_train: bool, with_masks: bool, logs_report: bool = True
+    cfg: CfgNode,
+    name: str,
+    *,
+    is_train: bool,
+    with_masks: bool,
+    with_keypoints: bool = False,
+    logs_report: bool = True,
 ) -> CocoDataset:
     """A data set by name: declared in DATASETS, or built in.
 
@@ -48,6 +54,7 @@ def build_dataset(
         name: name of the data set.
         is_train: with targets, drawn sizes and mirroring; else images alone at the test size.
         with_masks: targets hold masks.
+        with_keypoints: targets hold key points.
         logs_report: log what was found in the annotation file, where anything was.
 
     Raises:
@@ -64,6 +71,8 @@ def build_dataset(
         transform=build_transform(cfg, is_train=is_train),
         with_targets=is_train,
         with_masks=with_masks,
+        with_keypoints=with_keypoints,
+        flip_pairs=cfg.KRCNN.FLIP_PAIRS,
         min_area=cfg.TRAIN.GT_MIN_AREA if is_train else -1.0,
         limit=_DEBUG_IMAGES if cfg.DEBUG else None,
         box_format=files.box_format,
@@ -107,7 +116,8 @@ def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> Rep
     names = tuple(names if names is not None else cfg.TRAIN.DATASETS)
     if not names:
         raise UserError("TRAIN.DATASETS names no data set; set it, or give --dataset")
-    parts = [build_dataset(cfg, name, is_train=True, with_masks=cfg.MODEL.MASK_ON) for name in names]
+    heads = {"with_masks": cfg.MODEL.MASK_ON, "with_keypoints": cfg.MODEL.KEYPOINTS_ON}
+    parts = [build_dataset(cfg, name, is_train=True, **heads) for name in names]
     max_bad = allowed_bad(cfg.TRAIN.MAX_BAD_SAMPLES, sum(len(part) for part in parts))
     dataset = ReplacingImages(parts, max_bad=max_bad)
     check_objects([part.objects() for part in parts], names=names, min_area=cfg.TRAIN.GT_MIN_AREA)

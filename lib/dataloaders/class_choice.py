@@ -52,6 +52,7 @@ def choose_classes(
         ids=tuple(categories.ids[i] for i in positions),
         names=tuple(categories.names[i] for i in positions),
         keypoint_names=tuple(categories.keypoint_names[i] for i in positions),
+        skeletons=tuple(categories.skeletons[i] for i in positions),
     )
     return ChosenClasses(chosen, label_of[labels])
 

@@ -1,4 +1,4 @@
-"""A data set in COCO's terms: images with boxes, labels and box-frame masks."""
+"""A data set in COCO's terms: images with boxes, labels, box-frame masks and key points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from fpt.annotations.store import open_annotations
 from fpt.dataloaders.class_choice import choose_classes
 from fpt.dataloaders.image_finder import ImageFinder, find_images
 from fpt.dataloaders.image_io import ImageReading, read_image, read_size_hw
+from fpt.dataloaders.keypoint_layout import check_layout, layout_of, name_points
 from fpt.dataloaders.transforms import ResizeAndFlip, resize_image
+from fpt.structures.keypoints import flip_order
 from fpt.structures.masks import rasterize_polygons, rasterize_rle
 from fpt.utils.errors import UserError
 
@@ -88,6 +90,8 @@ class CocoDataset(ImageDataset):
         transform: sizes and mirroring.
         with_targets: whether samples hold targets.
         with_masks: whether targets hold masks.
+        with_keypoints: whether targets hold key points.
+        flip_pairs: names of key points that a mirrored image exchanges, two by two; none = by left and right.
         min_area: objects with a smaller area in original pixels are left out; -1 keeps all.
         limit: number of images that are used, from the first; None = all.
         read: reader of the annotation file.
@@ -110,6 +114,8 @@ class CocoDataset(ImageDataset):
         transform: ResizeAndFlip,
         with_targets: bool = True,
         with_masks: bool = False,
+        with_keypoints: bool = False,
+        flip_pairs: Sequence[str] = (),
         min_area: float = -1.0,
         limit: int | None = None,
         read: AnnotationReader = load_json,
@@ -141,6 +147,13 @@ class CocoDataset(ImageDataset):
         self.has_masks = bool(has_mask.any())
         if with_masks and with_targets and len(has_mask) and not self.has_masks:
             raise UserError(f"data set {name}: {self._explain_no_masks()}")
+        self._categories = name_points(self._categories, packed, self.labels)
+        self.keypoint_layout = layout_of(self._categories)
+        """The key points of the classes; None where they have none."""
+        self.with_keypoints = with_keypoints and with_targets
+        self._flip_order = np.zeros(0, np.int64)
+        if self.with_keypoints:
+            self._flip_order = self._find_flips(flip_pairs)
         self._other_names = self._find_images(finder, max_missing)
         if self.report.has_fatal:
             raise UserError(f"data set {name} cannot be used:\n{self.report.text()}")
@@ -167,6 +180,13 @@ class CocoDataset(ImageDataset):
             f"{self.ann_file} has no masks, so a mask head cannot be trained on it; switch it off with "
             "--set MODEL.MASK_ON False"
         )
+
+    def _find_flips(self, pairs: Sequence[str]) -> np.ndarray:
+        layout = check_layout(self._categories, source=self.ann_file)
+        try:
+            return np.array(flip_order(layout.names, pairs))
+        except ValueError as error:
+            raise UserError(f"data set {self.name}: KRCNN.FLIP_PAIRS is {tuple(pairs)}: {error}") from None
 
     def _find_images(self, finder: ImageFinder, max_missing: float) -> dict[int, str]:
         """Names of the images that have another name than it is written; missing ones are reported."""
@@ -211,11 +231,10 @@ class CocoDataset(ImageDataset):
             grouped[item["image_id"]].append(item)
         return grouped
 
-    def keypoints(self, index: int) -> list[np.ndarray]:
-        """Key points of the objects of an image: float32 [K, 3] x, y, visibility each, in original pixels."""
-        packed = self._store.packed
-        objects = packed.objects(index)
-        return [packed.keypoints_of(i) for i in range(objects.start, objects.stop) if self.labels[i]]
+    @property
+    def skeleton(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of key points, from 0, that drawings connect."""
+        return () if self.keypoint_layout is None else self.keypoint_layout.skeleton
 
     def load_annotations(self) -> dict[str, Any]:
         """What the annotation file holds, in COCO's terms, read anew and as it is."""
@@ -285,7 +304,8 @@ class CocoDataset(ImageDataset):
             image: uint8 [3, H, W] RGB of network-input size (channels last in memory); image_id; size_hw of the
             original; scale: input / original (of the shorter side; heights and widths are rounded one by one);
             target, if wanted: boxes float32 [N, 4] xyxy in input pixels, labels int64 [N], masks uint8 [N, S, S]
-            in the frames of the boxes, crowd_boxes float32 [K, 4].
+            in the frames of the boxes, crowd_boxes float32 [C, 4], keypoints float32 [N, K, 3] x, y in input pixels
+            and visibility, zeros for objects without.
 
         Raises:
             UserError: the image cannot be read or has another size than annotated.
@@ -330,7 +350,20 @@ class CocoDataset(ImageDataset):
             has_mask = packed.has_mask(chosen)[is_kept]
             if not has_mask.all():
                 target["has_mask"] = torch.from_numpy(has_mask)
+        if self.with_keypoints:
+            points = self._keypoints(chosen.start + np.flatnonzero(is_kept))
+            points = self.transform.points(points, size_hw, input_hw, is_flipped)
+            target["keypoints"] = torch.from_numpy(points[:, self._flip_order] if is_flipped else points)
         return target
+
+    def _keypoints(self, positions: np.ndarray) -> np.ndarray:
+        """Key points float32 [N, K, 3] in original pixels."""
+        points = np.zeros((len(positions), len(self._flip_order), 3), np.float32)
+        for i, position in enumerate(positions.tolist()):
+            own = self._store.packed.keypoints_of(position)
+            if len(own) == points.shape[1]:
+                points[i] = own
+        return points
 
     def _masks(self, positions: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         """Box-frame masks uint8 [N, S, S] of the unmirrored image."""

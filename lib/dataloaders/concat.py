@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fpt.dataloaders.coco import CocoDataset, ImageDataset, Key, Sample
+from fpt.structures.keypoints import KeypointLayout
 from fpt.utils.errors import UserError
 
 
@@ -17,7 +18,7 @@ class ConcatImages(ImageDataset):
         datasets: one or more with the same class names in the same order.
 
     Raises:
-        UserError: the classes differ.
+        UserError: the classes, or the key points where they are learnt, differ.
     """
 
     def __init__(self, datasets: Sequence[CocoDataset]) -> None:
@@ -29,6 +30,11 @@ class ConcatImages(ImageDataset):
                     f"data sets {first.name} and {other.name} cannot be trained together: their classes differ in "
                     f"{differing}; give both annotation files the same categories"
                 )
+            if first.with_keypoints and other.keypoint_layout != first.keypoint_layout:
+                raise UserError(
+                    f"data sets {first.name} and {other.name} cannot be trained together: their key points differ in "
+                    "number, names or skeleton; give both annotation files the same, or set MODEL.KEYPOINTS_ON False"
+                )
         self.datasets = tuple(datasets)
         self._starts = np.cumsum([0, *(len(dataset) for dataset in datasets)])
 
@@ -39,6 +45,11 @@ class ConcatImages(ImageDataset):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, without background."""
         return self.datasets[0].class_names
+
+    @property
+    def keypoint_layout(self) -> KeypointLayout | None:
+        """The key points of the classes; None where they have none."""
+        return self.datasets[0].keypoint_layout
 
     @property
     def category_ids(self) -> tuple[int, ...]:

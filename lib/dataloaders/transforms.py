@@ -1,4 +1,4 @@
-"""Resize and mirror an image together with its boxes and masks."""
+"""Resize and mirror an image together with its boxes, masks and key points."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ class ResizeAndFlip:
             return scale_inclusive(flip_boxes(boxes_xyxy, width) if is_flipped else boxes_xyxy, ratio)
         boxes = boxes_xyxy * ratio
         return flip_boxes(boxes, input_hw[1]) if is_flipped else boxes
+
+    def points(
+        self, points: np.ndarray, size_hw: tuple[int, int], input_hw: tuple[int, int], is_flipped: bool
+    ) -> np.ndarray:
+        """Points float32 [..., 3] (x, y and what stays) of the original, in the pixels of the network's input."""
+        height, width = size_hw
+        moved = points.copy()
+        if is_flipped:
+            moved[..., 0] = width - float(self.inclusive_corners) - points[..., 0]
+        moved[..., :2] *= np.array([input_hw[1] / width, input_hw[0] / height], dtype=np.float32)
+        return moved
 
 
 def flip_boxes(boxes_xyxy: np.ndarray, width: float) -> np.ndarray:

@@ -71,8 +71,9 @@ def to_detections(
     """One image's output in the pixels of its original.
 
     Args:
-        output: boxes float [D, 4] xyxy in input pixels, labels int64 [D], scores float [D], and with a mask head masks
-            float [D, M, M], probabilities in the frame of the box.
+        output: boxes float [D, 4] xyxy in input pixels, labels int64 [D], scores float [D], with a mask head masks
+            float [D, M, M], probabilities in the frame of the box, and with a keypoint head keypoints float [D, K, 3],
+            x and y in input pixels and score.
         image_id: id of the image.
         size_hw: height and width of the original.
         input_hw: height and width that the model saw, without padding.
@@ -87,8 +88,12 @@ def to_detections(
     rles = None
     if "masks" in output:
         rles = encode_masks(_numpy(output["masks"]), boxes, size_hw, mask_threshold)
+    keypoints = None
+    if "keypoints" in output:
+        keypoints = _numpy(output["keypoints"])
+        keypoints[..., :2] *= ratio[:2]
     labels = output["labels"].cpu().numpy().astype(np.int64)
-    return Detections(image_id, (height, width), boxes, labels, _numpy(output["scores"]), rles)
+    return Detections(image_id, (height, width), boxes, labels, _numpy(output["scores"]), rles, keypoints)
 
 
 def run_inference(

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of boxes and masks."""
+"""COCO's average precision and recall of boxes, masks and key points."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import numpy as np
 from fpt.annotations.ground_truth import GroundTruth, read_ground_truth
 from fpt.evaluation.coco_backends import RawEvaluation, resolve_backend, run_backend
 from fpt.evaluation.results import IOU_TYPES, for_iou_type
+from fpt.structures.keypoints import COCO_SIGMAS, DEFAULT_SIGMA
 from fpt.utils.errors import UserError
 
 DEFAULT_LIMIT = 100
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers, as they are called at its own limit of 100 detections an image."""
+
+KEYPOINT_METRIC_NAMES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+"""COCO's ten numbers of key points, by object keypoint similarity (OKS)."""
 
 NO_GROUND_TRUTH = -1.0
 """What COCO gives where no ground truth counts; ``write_metrics`` writes it as null."""
@@ -30,27 +34,30 @@ def evaluate_coco(
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
     max_detections: int = DEFAULT_LIMIT,
+    oks_sigmas: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """COCO's twelve numbers, and AP and AP50 of each class.
+    """COCO's twelve numbers, of key points ten, and AP and AP50 of each class.
 
-    For masks, an object without one is a region in which a detection does not count, as a crowd is.
+    For masks, an object without one is a region in which a detection does not count, as a crowd is. For key points an
+    object without annotated ones is such.
 
     Args:
         truth: ground truth; or a COCO json file, or its content, which is read as training reads it.
         results: detections in COCO's results format (see ``to_coco_results``); none at all is fine.
-        iou_type: `bbox` or `segm`.
+        iou_type: `bbox`, `segm` or `keypoints`.
         backend: `auto`, `hotcoco` or `pycocotools`.
         image_ids: images that count; all of the file by default.
-        category_ids: categories that count; all of the file by default.
-        max_detections: detections of an image and class that count, by score; 100 at least.
+        category_ids: categories that count; all of the file by default, for key points those that have some.
+        max_detections: detections of an image and class that count, by score; 100 at least. Of key points 20 do.
+        oks_sigmas: precision of each key point; none = COCO's where there are 17, else 0.05.
 
     Returns:
         {"AP": ..., ..., "ARl": ..., "per_class": {name: AP}, "per_class_AP50": {name: AP50}}, fractions of 1;
         -1 where no ground truth counts. With another limit than 100, AR100 is called by that limit.
 
     Raises:
-        UserError: for an unreadable file, a result on an image that the file lacks, an unknown IoU type or backend, or
-            an evaluator that fails.
+        UserError: for an unreadable file, a result on an image that the file lacks, an unknown IoU type or backend,
+            numbers of key points that differ, or an evaluator that fails.
     """
     if iou_type not in IOU_TYPES:
         raise UserError(f"IoU type {iou_type!r} is unknown; legal: {', '.join(IOU_TYPES)}")
@@ -62,6 +69,11 @@ def evaluate_coco(
         raise UserError(f"results name {len(unknown)} images that the ground truth lacks, first id {unknown[0]}")
     names = {category["id"]: category["name"] for category in truth.categories}
     limit = max(max_detections, DEFAULT_LIMIT)
+    if iou_type == "keypoints":
+        with_points = {item["category_id"] for item in truth.annotations if "keypoints" in item}
+        names = {key: name for key, name in names.items() if key in with_points}
+        results = [item for item in results if item["category_id"] in with_points]
+        oks_sigmas = resolve_sigmas(truth.annotations, results, oks_sigmas)
     raw = run_backend(
         resolve_backend(backend),
         {
@@ -74,8 +86,27 @@ def evaluate_coco(
         image_ids=sorted(known) if image_ids is None else image_ids,
         category_ids=sorted(names) if category_ids is None else category_ids,
         max_detections=limit,
+        sigmas=oks_sigmas,
     )
-    return _to_metrics(raw, names, limit)
+    if iou_type == "keypoints":
+        return _to_metrics(raw, names, KEYPOINT_METRIC_NAMES)
+    return _to_metrics(raw, names, [f"AR{limit}" if name == "AR100" else name for name in METRIC_NAMES])
+
+
+def resolve_sigmas(
+    annotations: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]], sigmas: Sequence[float]
+) -> Sequence[float]:
+    """The precision of each key point: as given, or COCO's where there are 17, else 0.05 for all.
+
+    Raises:
+        UserError: not all objects, detections and `sigmas` have the same number of points.
+    """
+    counts = {len(item["keypoints"]) // 3 for item in (*annotations, *results) if "keypoints" in item}
+    if len(counts) != 1 or (sigmas and len(sigmas) not in counts):
+        given = f", TEST.OKS_SIGMAS has {len(sigmas)} numbers" if sigmas else ""
+        raise UserError(f"objects and detections have {sorted(counts)} key points{given}: the numbers must be the same")
+    (count,) = counts
+    return sigmas or (COCO_SIGMAS if count == len(COCO_SIGMAS) else (DEFAULT_SIGMA,) * count)
 
 
 def count_over_limit(truth: GroundTruth, image_ids: Iterable[int], limit: int) -> tuple[int, int]:
@@ -120,16 +151,26 @@ def _completed(annotation: dict[str, Any], number: int) -> dict[str, Any]:
         "iscrowd": int(bool(annotation.get("iscrowd"))),
         "area": area if isinstance(area, (int, float)) else bbox[2] * bbox[3],
     }
-    if annotation.get("segmentation"):
-        complete["segmentation"] = annotation["segmentation"]
+    for key in ("segmentation", "keypoints"):
+        if annotation.get(key):
+            complete[key] = annotation[key]
+    if "keypoints" in complete:
+        complete["num_keypoints"] = sum(visibility > 0 for visibility in complete["keypoints"][2::3])
     return complete
 
 
 def _annotations_for(annotations: list[dict[str, Any]], iou_type: str) -> list[dict[str, Any]]:
-    """The annotations that an evaluator gets: for boxes without their masks, for masks with one each."""
+    """The annotations that an evaluator gets: for boxes without their masks, for masks with one each, and so on."""
+    if iou_type == "keypoints":
+        return [_without(item, "segmentation") for item in annotations if "keypoints" in item]
+    plain = [_without(item, "keypoints", "num_keypoints") for item in annotations]
     if iou_type == "segm":
-        return [item if "segmentation" in item else _as_region(item) for item in annotations]
-    return [{key: value for key, value in item.items() if key != "segmentation"} for item in annotations]
+        return [item if "segmentation" in item else _as_region(item) for item in plain]
+    return [_without(item, "segmentation") for item in plain]
+
+
+def _without(annotation: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in annotation.items() if key not in keys}
 
 
 def _as_region(annotation: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +179,7 @@ def _as_region(annotation: dict[str, Any]) -> dict[str, Any]:
     return {**annotation, "iscrowd": 1, "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]]}
 
 
-def _to_metrics(raw: RawEvaluation, names: dict[int, str], limit: int) -> dict[str, Any]:
-    called = [f"AR{limit}" if name == "AR100" else name for name in METRIC_NAMES]
+def _to_metrics(raw: RawEvaluation, names: dict[int, str], called: Sequence[str]) -> dict[str, Any]:
     metrics: dict[str, Any] = {name: float(value) for name, value in zip(called, raw.stats, strict=True)}
     unique = _unique_names(raw.category_ids, names)
     # All areas (0) and the most detections per image (-1); the first IoU threshold is 0.5.

@@ -30,7 +30,7 @@ class RawEvaluation:
     """What an evaluator computes.
 
     Attributes:
-        stats: float64 [12], COCO's summary; -1 where there is no ground truth.
+        stats: float64 [12], of key points [10], COCO's summary; -1 where there is no ground truth.
         precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections per image;
             -1 likewise.
         category_ids: the K categories.
@@ -68,26 +68,31 @@ def run_backend(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
     max_detections: int = 100,
+    sigmas: Sequence[float] = (),
 ) -> RawEvaluation:
     """Evaluate with a resolved backend.
 
     Args:
         backend: `hotcoco` or `pycocotools`.
         ground_truth: content of a COCO json file, each annotation with area and iscrowd.
-        results: COCO results on its images, each with the key of the IoU type alone: `bbox` or `segmentation`.
-        iou_type: `bbox` or `segm`.
+        results: COCO results on its images, each with the key of the IoU type alone: `bbox`, `segmentation` or
+            `keypoints`.
+        iou_type: `bbox`, `segm` or `keypoints`.
         image_ids: images that count.
         category_ids: categories that count.
-        max_detections: detections of an image and class that count, by score.
+        max_detections: detections of an image and class that count, by score; of key points 20 do, as in COCO.
+        sigmas: of each key point, for `keypoints`.
     """
+    limits = [20] if iou_type == "keypoints" else [1, 10, max_detections]
     run = _run_hotcoco if backend == "hotcoco" else _run_pycocotools
     output = io.StringIO()
     with contextlib.redirect_stdout(output), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # hotcoco warns of limits other than 100
-        evaluator = run(ground_truth, results, iou_type, sorted(image_ids), sorted(category_ids), max_detections)
+        evaluator = run(ground_truth, results, iou_type, sorted(image_ids), sorted(category_ids), limits, sigmas)
     _logger.debug("%s:\n%s", backend, output.getvalue())
+    summarize = _summarize_keypoints if iou_type == "keypoints" else _summarize
     return RawEvaluation(
-        stats=_summarize(np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])),
+        stats=summarize(np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])),
         precision=np.asarray(evaluator.eval["precision"]),
         category_ids=sorted(category_ids),
     )
@@ -104,6 +109,19 @@ def _summarize(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     parts += [precision[..., area, -1] for area in (1, 2, 3)]
     parts += [recall[..., 0, limit] for limit in (0, 1, 2)]
     parts += [recall[..., area, -1] for area in (1, 2, 3)]
+    return _means(parts)
+
+
+def _summarize_keypoints(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """COCO's ten numbers of key points; areas are all, medium and large, and there is one limit."""
+    parts = []
+    for values in (precision, recall):
+        parts += [values[..., 0, -1], values[0, ..., 0, -1], values[5, ..., 0, -1]]
+        parts += [values[..., 1, -1], values[..., 2, -1]]
+    return _means(parts)
+
+
+def _means(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts])
 
 
@@ -113,14 +131,17 @@ def _run_hotcoco(
     iou_type: str,
     image_ids: list[int],
     category_ids: list[int],
-    max_detections: int,
+    limits: list[int],
+    sigmas: Sequence[float],
 ) -> Any:
     hotcoco: ModuleType = importlib.import_module("hotcoco")
     truth = hotcoco.COCO(ground_truth)
     found = truth.load_res(_as_array(results) if iou_type == "bbox" else list(results))
     evaluator = hotcoco.COCOeval(truth, found, iou_type)
     evaluator.params.img_ids, evaluator.params.cat_ids = image_ids, category_ids
-    evaluator.params.max_dets = [1, 10, max_detections]
+    evaluator.params.max_dets = limits
+    if iou_type == "keypoints":
+        evaluator.params.kpt_oks_sigmas = list(sigmas)
     evaluator.run()
     return evaluator
 
@@ -137,7 +158,8 @@ def _run_pycocotools(
     iou_type: str,
     image_ids: list[int],
     category_ids: list[int],
-    max_detections: int,
+    limits: list[int],
+    sigmas: Sequence[float],
 ) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -153,7 +175,9 @@ def _run_pycocotools(
         found = truth.loadRes([dict(item) for item in results])
     evaluator = COCOeval(truth, found, iou_type)
     evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
-    evaluator.params.maxDets = [1, 10, max_detections]
+    evaluator.params.maxDets = limits
+    if iou_type == "keypoints":
+        evaluator.params.kpt_oks_sigmas = np.array(sigmas)
     evaluator.evaluate()
     evaluator.accumulate()
     return evaluator

@@ -42,6 +42,10 @@ class EvaluatedDataset(Protocol):
         """Detections that an image may have."""
 
     @property
+    def oks_sigmas(self) -> Sequence[float]:
+        """Precision of each key point; none = the usual ones."""
+
+    @property
     def ground_truth(self) -> Callable[[], GroundTruth]:
         """Gives the classes that count and their objects, as training reads them."""
 
@@ -57,10 +61,11 @@ Evaluator = Callable[[EvaluatedDataset, Sequence[Detections]], Metrics]
 """Metrics of the detections of a data set: one for each of its images, found or not."""
 
 
-def evaluate_boxes_and_masks(
+def evaluate_with_coco(
     dataset: EvaluatedDataset, detections: Sequence[Detections], *, backend: str = "auto"
 ) -> Metrics:
-    """COCO's numbers of boxes (``bbox``) and, when both sides have them, of masks (``segm``); see ``evaluate_coco``.
+    """COCO's numbers of boxes (``bbox``) and, when both sides have them, of masks (``segm``) and key points
+    (``keypoints``); see ``evaluate_coco``.
 
     Without a single annotation, as in the files of a contest, there are none.
     """
@@ -93,7 +98,13 @@ def _evaluate(
     backend: str,
 ) -> Metrics:
     known = {category["id"] for category in truth.categories}
-    has_masks = dataset.has_masks and any(image.rles is not None for image in detections)
+    kinds = ["bbox"]
+    if dataset.has_masks and any(image.rles is not None for image in detections):
+        kinds.append("segm")
+    if any(image.keypoints is not None for image in detections) and any(
+        "keypoints" in item for item in truth.annotations
+    ):
+        kinds.append("keypoints")
     return {
         iou_type: evaluate_coco(
             truth,
@@ -102,12 +113,13 @@ def _evaluate(
             backend=backend,
             image_ids=[int(image_id) for image_id in dataset.image_ids],
             max_detections=dataset.max_detections,
+            oks_sigmas=dataset.oks_sigmas,
         )
-        for iou_type in (("bbox", "segm") if has_masks else ("bbox",))
+        for iou_type in kinds
     }
 
 
-EVALUATORS: dict[str, Evaluator] = {name: partial(evaluate_boxes_and_masks, backend=name) for name in BACKENDS}
+EVALUATORS: dict[str, Evaluator] = {name: partial(evaluate_with_coco, backend=name) for name in BACKENDS}
 
 
 def find_evaluators(names: Sequence[str]) -> list[Evaluator]:
@@ -130,7 +142,7 @@ def evaluate_dataset(
 ) -> Metrics:
     """Write the results, evaluate them, write the metrics and log the tables.
 
-    Files in `output_dir`: bbox.json, segm.json (COCO's results format) and metrics.json.
+    Files in `output_dir`: bbox.json, segm.json, keypoints.json (COCO's results format) and metrics.json.
 
     Args:
         dataset: ground truth; all of its `image_ids` count, found or not.

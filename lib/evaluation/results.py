@@ -12,7 +12,7 @@ import numpy as np
 from fpt.structures.detections import Detections
 from fpt.utils.files import write_json, write_text
 
-IOU_TYPES = {"bbox": "bbox", "segm": "segmentation"}
+IOU_TYPES = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 """IoU type -> the key of a result or annotation that it is computed from."""
 
 
@@ -24,8 +24,8 @@ def to_coco_results(detections: Iterable[Detections], category_ids: Sequence[int
         category_ids: the data set's ids: label i + 1 is category_ids[i].
 
     Returns:
-        One dict a detection: image_id, category_id, bbox (x, y, width, height), score, and segmentation (compressed
-        RLE) if there are masks.
+        One dict a detection: image_id, category_id, bbox (x, y, width, height), score, segmentation (compressed RLE) if
+        there are masks, and keypoints (x, y, score, ...) if there are key points.
     """
     results = []
     for image in detections:
@@ -37,6 +37,8 @@ def to_coco_results(detections: Iterable[Detections], category_ids: Sequence[int
             item = {"image_id": image.image_id, "category_id": category_ids[label - 1], "bbox": box, "score": score}
             if image.rles is not None:
                 item["segmentation"] = image.rles[index]
+            if image.keypoints is not None:
+                item["keypoints"] = image.keypoints[index].astype(np.float64).round(3).ravel().tolist()
             results.append(item)
     return results
 
@@ -47,18 +49,21 @@ def for_iou_type(item: dict[str, Any], iou_type: str) -> dict[str, Any]:
 
 
 def write_results(folder: Path, results: Sequence[dict[str, Any]]) -> list[Path]:
-    """Write `bbox.json` and, if there are masks, `segm.json` in COCO's results format; returns the files.
+    """Write `bbox.json` and, if there are any, `segm.json` and `keypoints.json` in COCO's results format.
 
-    A `segm.json` from an earlier run is removed if there are no masks now.
+    Those from an earlier run are removed if there are no masks or key points now.
+
+    Returns:
+        The files.
     """
-    paths = [folder / "bbox.json"]
-    write_text(paths[0], json.dumps([for_iou_type(item, "bbox") for item in results]))
-    masks = folder / "segm.json"
-    if any("segmentation" in item for item in results):
-        paths.append(masks)
-        write_text(masks, json.dumps([for_iou_type(item, "segm") for item in results]))
-    else:
-        masks.unlink(missing_ok=True)
+    paths = []
+    for iou_type, key in IOU_TYPES.items():
+        path = folder / f"{iou_type}.json"
+        if iou_type == "bbox" or any(key in item for item in results):
+            write_text(path, json.dumps([for_iou_type(item, iou_type) for item in results]))
+            paths.append(path)
+        else:
+            path.unlink(missing_ok=True)
     return paths
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_TITLES = {"bbox": "box", "segm": "mask", "bbox_raw": "box, raw file", "segm_raw": "mask, raw file"}
+_NAMES = {"bbox": "box", "segm": "mask", "keypoints": "key points"}
+_TITLES = {**_NAMES, **{f"{kind}_raw": f"{name}, raw file" for kind, name in _NAMES.items()}}
+_COMMON = ("AP", "AP50", "AP75", "APm", "APl")
 _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 
 
 def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Texts by title: the tables of COCO's kinds of metrics, and one line per number of the others."""
-    coco = {kind: values for kind, values in metrics.items() if {"per_class", *_COLUMNS} <= values.keys()}
+    coco = {kind: values for kind, values in metrics.items() if {"per_class", *_COMMON} <= values.keys()}
     texts = {}
     if coco:
         texts["average precision by class"] = format_per_class(coco)
@@ -23,13 +25,13 @@ def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row for boxes and one for masks, in percent; `-` where no ground truth counts.
+    """One row for boxes, masks and key points, in percent; `-` where no ground truth counts, or it has no such number.
 
     The last column is called by the number of detections of an image that count, AR100 for COCO's own.
     """
     columns = (*_COLUMNS, *_at_limit(next(iter(metrics.values()))))
     rows = [
-        [_TITLES.get(kind, kind), *(_percent(values[name]) for name in columns)] for kind, values in metrics.items()
+        [_TITLES.get(kind, kind), *(_percent(values.get(name)) for name in columns)] for kind, values in metrics.items()
     ]
     return format_table(["%", *columns], rows)
 
@@ -47,7 +49,7 @@ def format_per_class(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     header = ["class", *(f"{_TITLES.get(kind, kind)} {name}" for kind in kinds for name in ("AP", "AP50"))]
     rows = []
     for name in metrics[kinds[0]]["per_class"]:
-        pairs = [(metrics[kind]["per_class"][name], metrics[kind]["per_class_AP50"][name]) for kind in kinds]
+        pairs = [(metrics[kind]["per_class"].get(name), metrics[kind]["per_class_AP50"].get(name)) for kind in kinds]
         rows.append([name, *(_percent(value) for pair in pairs for value in pair)])
     return format_table(header, rows)
 

@@ -20,13 +20,18 @@ def check_images(images: Sequence[Tensor]) -> None:
 
 
 def check_targets(
-    targets: Sequence[dict[str, Tensor]] | None, *, num_images: int, num_classes: int, needs_masks: bool
+    targets: Sequence[dict[str, Tensor]] | None,
+    *,
+    num_images: int,
+    num_classes: int,
+    needs_masks: bool,
+    num_keypoints: int = 0,
 ) -> list[dict[str, Tensor]]:
     """Targets with ``crowd_boxes`` filled in, after checking shapes and values.
 
     Raises:
         UserError: targets are missing or don't fit the images, a box is degenerate or not finite, a label is out of
-            range, masks are missing; the message names the image.
+            range, masks or key points are missing or of another number; the message names the image.
     """
     if targets is None:
         raise UserError("the model is in training mode and needs targets; call model.eval() to detect")
@@ -34,7 +39,7 @@ def check_targets(
         raise UserError(f"the model got {num_images} images and {len(targets)} targets")
     complete = [_with_crowd(target) for target in targets]
     for index, target in enumerate(complete):
-        _check_shapes(target, index, needs_masks)
+        _check_shapes(target, index, needs_masks, num_keypoints)
     wrong = [_is_wrong(target, num_classes) for target in complete]
     if torch.cat(wrong).any():
         for index, (target, is_wrong) in enumerate(zip(complete, wrong, strict=True)):
@@ -48,8 +53,8 @@ def _with_crowd(target: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**target, "crowd_boxes": target["boxes"].new_zeros(0, 4)}
 
 
-def _check_shapes(target: dict[str, Tensor], index: int, needs_masks: bool) -> None:
-    names = ("boxes", "labels", "masks") if needs_masks else ("boxes", "labels")
+def _check_shapes(target: dict[str, Tensor], index: int, needs_masks: bool, num_keypoints: int) -> None:
+    names = ["boxes", "labels", *(["masks"] if needs_masks else []), *(["keypoints"] if num_keypoints else [])]
     missing = [name for name in names if name not in target]
     if missing:
         raise UserError(f"the target of image {index} lacks {', '.join(missing)}; it has {', '.join(target)}")
@@ -63,6 +68,11 @@ def _check_shapes(target: dict[str, Tensor], index: int, needs_masks: bool) -> N
     if needs_masks and (target["masks"].ndim != 3 or target["masks"].shape[0] != boxes.shape[0]):
         shape = tuple(target["masks"].shape)
         raise UserError(f"masks of image {index} have shape {shape}, expected [{boxes.shape[0]}, S, S]")
+    if num_keypoints and target["keypoints"].shape != (boxes.shape[0], num_keypoints, 3):
+        shape = tuple(target["keypoints"].shape)
+        raise UserError(
+            f"keypoints of image {index} have shape {shape}, expected [{boxes.shape[0]}, {num_keypoints}, 3]"
+        )
 
 
 def _is_wrong(target: dict[str, Tensor], num_classes: int) -> Tensor:

@@ -53,6 +53,11 @@ class Detector(nn.Module):
         """Whether the model predicts masks."""
         return False
 
+    @property
+    def num_keypoints(self) -> int:
+        """Key points that the model predicts of an object; 0 = none."""
+        return 0
+
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
@@ -61,14 +66,16 @@ class Detector(nn.Module):
         Args:
             images: [3, h, w] each, of any sizes, RGB, 0..255, uint8 or float.
             targets: while training, for each image ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N]
-                from 1, ``crowd_boxes`` float32 [K, 4] (may be left out) and with a mask head ``masks`` uint8 [N, S, S],
-                each in the frame of its box. N may be 0.
+                from 1, ``crowd_boxes`` float32 [C, 4] (may be left out), with a mask head ``masks`` uint8 [N, S, S],
+                each in the frame of its box, and with a keypoint head ``keypoints`` float32 [N, K, 3], x and y in input
+                pixels and visibility (0 = not annotated). N may be 0.
 
         Returns:
-            Training: weighted scalars by name, such as ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``
-            and ``loss_mask`` of Mask R-CNN.
+            Training: weighted scalars by name, such as ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``,
+            ``loss_bbox``, ``loss_mask`` and ``loss_kps`` of Mask R-CNN.
             Evaluation: for each image, best first, ``boxes`` float32 [D, 4] in input pixels, ``labels`` int64 [D],
-            ``scores`` float32 [D] and with a mask head ``masks`` float32 [D, M, M], probabilities in the box's frame.
+            ``scores`` float32 [D], with a mask head ``masks`` float32 [D, M, M], probabilities in the box's frame, and
+            with a keypoint head ``keypoints`` float32 [D, K, 3]: x, y in input pixels, score 0..1.
 
         Raises:
             UserError: images or targets are malformed.
@@ -77,7 +84,11 @@ class Detector(nn.Module):
         if not self.training:
             return self._detect(images)
         checked = check_targets(
-            targets, num_images=len(images), num_classes=self.num_classes, needs_masks=self.has_masks
+            targets,
+            num_images=len(images),
+            num_classes=self.num_classes,
+            needs_masks=self.has_masks,
+            num_keypoints=self.num_keypoints,
         )
         batch = self.normalizer(images)
         return self.losses(self._features(batch), batch, checked)
@@ -130,10 +141,17 @@ class GeneralizedRCNN(Detector):
     def has_masks(self) -> bool:
         return self.roi_heads.mask_branch is not None
 
+    @property
+    def num_keypoints(self) -> int:
+        branch = self.roi_heads.keypoint_branch
+        return 0 if branch is None else branch.num_keypoints
+
     def losses(
         self, features: dict[str, Tensor], batch: ImageList, targets: Sequence[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox`` and with a mask head ``loss_mask``."""
+        """``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, and of the branches ``loss_mask`` and
+        ``loss_kps``.
+        """
         proposals, losses = self.rpn(features, sizes_hw=batch.sizes_hw, targets=targets)
         return {**losses, **self.roi_heads.losses(features, proposals, targets)}
 

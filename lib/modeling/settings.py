@@ -46,6 +46,7 @@ class Conventions:
         proposals_over_batch: while training, the best proposals are those of the batch, not of each image.
         inclusive_corners: boxes were scaled with the corners that belong to them (width = x1 - x0 + 1).
         hides_padding: the neck does not see what lies beyond the images of a batch.
+        fades_at_border: heat maps of key points fall off to zero beyond their border, where they are enlarged.
     """
 
     anchor_rounding: str = "none"
@@ -57,6 +58,7 @@ class Conventions:
     proposals_over_batch: bool = False
     inclusive_corners: bool = False
     hides_padding: bool = True
+    fades_at_border: bool = False
 
 
 CONVENTIONS: dict[str, Conventions] = {
@@ -70,6 +72,7 @@ CONVENTIONS: dict[str, Conventions] = {
         proposals_over_batch=True,
         inclusive_corners=True,
         hides_padding=False,
+        fades_at_border=True,
     ),
     "torchvision": Conventions(
         anchor_rounding="torchvision",
@@ -191,13 +194,43 @@ class MaskHeadSettings:
     res5: Res5 | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeypointHeadSettings:
+    """Options of a keypoint head.
+
+    Attributes:
+        in_channels: channels of the RoI features.
+        resolution: their side in cells.
+        num_inputs: RoI features of so many levels come in: all of them if the head pools adaptively, else 1.
+        num_keypoints: heat maps a RoI.
+        size: side of the heat maps in cells.
+        channels: channels of the convolutions.
+        num_convs: convolutions.
+        init: how the convolutions start: ``GaussianFill`` or ``MSRAFill``.
+        norm: builder of GroupNorm, for heads that have it.
+        fades_at_border: see Conventions.
+    """
+
+    in_channels: int
+    resolution: int
+    num_inputs: int
+    num_keypoints: int
+    size: int
+    channels: int
+    num_convs: int
+    init: str
+    norm: NormBuilder
+    fades_at_border: bool = False
+
+
 @dataclass(frozen=True)
 class HeadEntry(Generic[Settings]):
-    """A box or mask head by name.
+    """A box, mask or keypoint head by name.
 
     Attributes:
         make: the factory. A box head takes ``num_inputs`` tensors [R, C, P, P], returns [R, out_channels] and says
-            ``out_channels``; a mask head returns logits float32 [R, num_masks, M, M].
+            ``out_channels``; a mask head returns logits float32 [R, num_masks, M, M], a keypoint head float32
+            [R, num_keypoints, size, size].
         is_adaptive: its RoI features come from every level (adaptive feature pooling), not from the one that fits.
         shares_res5: it gets what the box head's res5 makes of the RoI features of the box head's resolution.
     """

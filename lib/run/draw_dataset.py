@@ -69,6 +69,7 @@ def draw_dataset(
             truth,
             dataset.class_names,
             score_threshold=score_threshold,
+            skeleton=dataset.skeleton,
         )
         try:
             with explained_output(file), recorded(file):

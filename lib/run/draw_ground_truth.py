@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.image_io import read_image
 from fpt.run.image_files import output_names
@@ -51,7 +49,13 @@ def draw_ground_truth(dataset: CocoDataset, folder: Path) -> Iterator[Remark]:
         try:
             image = read_image(path, size_hw, reading=dataset.reading)
             drawing = draw_detections(
-                image, truth, names, score_threshold=0.0, with_scores=False, keypoints=_keypoints(dataset, index)
+                image,
+                truth,
+                names,
+                score_threshold=0.0,
+                with_scores=False,
+                skeleton=dataset.skeleton,
+                is_truth=True,
             )
             with explained_output(file), recorded(file):
                 save_image(file, drawing)
@@ -70,9 +74,3 @@ def drawing_files(dataset: CocoDataset, folder: Path) -> list[Path]:
 def input_files(dataset: CocoDataset) -> list[Path]:
     """The images, and last the annotation file."""
     return [*(dataset.image_path(index) for index in range(len(dataset))), dataset.ann_file]
-
-
-def _keypoints(dataset: CocoDataset, index: int) -> np.ndarray:
-    """float32 [K, 3]: x, y, visibility of all key points of an image."""
-    points = dataset.keypoints(index)
-    return np.concatenate(points) if points else np.zeros((0, 3), np.float32)

@@ -148,7 +148,7 @@ def _inputs(dataset: CocoDataset, options: EvaluationOptions) -> list[Path]:
 
 def evaluation_files(folder: Path) -> list[Path]:
     """What `evaluate_detections` writes into a folder."""
-    return [folder / name for name in ("bbox.json", "segm.json", "metrics.json")]
+    return [folder / name for name in ("bbox.json", "segm.json", "keypoints.json", "metrics.json")]
 
 
 def _evaluate_and_draw(
@@ -180,6 +180,7 @@ class EvaluatedPart:
         image_ids: images that were run, and that count.
         has_masks: whether the file has masks.
         max_detections: detections that an image may have.
+        oks_sigmas: precision of each key point; none = the usual ones.
         ground_truth: gives the classes that count and their objects.
         raw_annotations: reads the file as it is; None = it is not evaluated on.
     """
@@ -189,6 +190,7 @@ class EvaluatedPart:
     image_ids: Sequence[int]
     has_masks: bool
     max_detections: int
+    oks_sigmas: Sequence[float]
     ground_truth: Callable[[], GroundTruth]
     raw_annotations: Callable[[], dict[str, Any]] | None
 
@@ -217,6 +219,7 @@ def evaluate_detections(
         image_ids=[image.image_id for image in detections],
         has_masks=dataset.has_masks,
         max_detections=cfg.TEST.DETECTIONS_PER_IM,
+        oks_sigmas=cfg.TEST.OKS_SIGMAS,
         ground_truth=lambda: dataset.ground_truth().of_categories(counted),
         raw_annotations=dataset.load_annotations if cfg.TEST.RAW_GROUND_TRUTH else None,
     )

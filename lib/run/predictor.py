@@ -19,9 +19,11 @@ from fpt.dataloaders.image_io import ImageReading, read_image
 from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
 from fpt.evaluation.results import to_coco_results
+from fpt.run.keypoints import layout_of
 from fpt.run.trained_model import load_trained_model
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
+from fpt.structures.keypoints import KeypointLayout
 from fpt.structures.paste import decode_mask
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json
@@ -40,12 +42,14 @@ class Prediction:
         detections: boxes, labels, scores and encoded masks.
         known_classes: class names of the model; label i + 1 is known_classes[i].
         source: file of the image, None where it came from memory.
+        keypoint_layout: names and skeleton of the key points; None for a model without keypoint head.
     """
 
     image: np.ndarray
     detections: Detections
     known_classes: tuple[str, ...]
     source: Path | None = None
+    keypoint_layout: KeypointLayout | None = None
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -81,6 +85,16 @@ class Prediction:
             masks[index] = decode_mask(rle)
         return masks
 
+    @property
+    def keypoints(self) -> np.ndarray | None:
+        """float32 [D, K, 3]: x, y, score 0 to 1; None for a model without keypoint head."""
+        return self.detections.keypoints
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """Names of the K key points; empty for a model without keypoint head."""
+        return () if self.keypoint_layout is None else self.keypoint_layout.names
+
     def draw(
         self, *, with_scores: bool = True, mask_opacity: float = 0.45, colour_by: ColourBy = "class"
     ) -> np.ndarray:
@@ -99,6 +113,7 @@ class Prediction:
             with_scores=with_scores,
             mask_opacity=mask_opacity,
             colour_by=colour_by,
+            skeleton=() if self.keypoint_layout is None else self.keypoint_layout.skeleton,
         )
 
     def save(self, path: str | Path, *, colour_by: ColourBy = "class") -> None:
@@ -121,16 +136,22 @@ class Prediction:
             save_image(path, self.draw(colour_by=colour_by))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: file, size, and for each detection class, label, score, box_xyxy and, of masks, mask_rle."""
-        return {
+        """Plain values: file, size, and for each detection class, label, score, box_xyxy, of masks mask_rle, and of key
+        points keypoints, [x, y, score] each, whose names and skeleton stand beside the detections.
+        """
+        content = {
             "file": None if self.source is None else str(self.source),
             **detections_to_json(self.detections, self.known_classes),
         }
+        if self.keypoint_layout is not None:
+            content["keypoint_names"] = list(self.keypoint_names)
+            content["skeleton"] = [list(pair) for pair in self.keypoint_layout.skeleton]
+        return content
 
     def to_coco(
         self, *, image_id: int | None = None, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
-        """COCO's results format: image_id, category_id, bbox (x, y, width, height), score, segmentation (RLE).
+        """COCO's results format: image_id, category_id, bbox (x, y, width, height), score, segmentation, keypoints.
 
         Args:
             image_id: id of the image; None = its number in the list that was predicted.
@@ -218,6 +239,7 @@ class Predictor:
             detections=detections.above(self.score_threshold),
             known_classes=self.class_names,
             source=Path(image) if isinstance(image, (str, Path)) else None,
+            keypoint_layout=layout_of(self.cfg),
         )
 
 

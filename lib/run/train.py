@@ -16,6 +16,7 @@ from fpt.checkpoint.store import BEST, CheckpointStore, checkpoints_in
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_train_loader
 from fpt.dataloaders.collate import Batch
+from fpt.dataloaders.concat import ConcatImages
 from fpt.engine.bad_sample_report import BadSampleReport
 from fpt.engine.interrupt import StopSignals
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
@@ -28,6 +29,7 @@ from fpt.run.adapt import adapt_to_batch, resolve_config
 from fpt.run.devices import describe_devices, parallelize
 from fpt.run.evaluate import evaluation_files
 from fpt.run.folder import growing_files, new_run_folder, start_run_folder
+from fpt.run.keypoints import keypoints_of_data
 from fpt.run.options import RunOptions
 from fpt.run.periodic_evaluation import evaluation_folder, make_evaluation, open_test_datasets
 from fpt.run.pixels import resolve_pixels
@@ -108,14 +110,16 @@ class _Run:
         seed_everything(cfg.RNG_SEED)
         self.images_per_step = batch_size * options.iter_size
         start = read_start(options, cfg, images_per_step=self.images_per_step, lock=self._lock)
-        self.cfg = cfg = resolve_pixels(cfg, start.checkpoint)
+        cfg = resolve_pixels(cfg, start.checkpoint)
         self.loader = build_train_loader(
             cfg,
             batch_size=batch_size,
             num_workers=cfg.DATA_LOADER.NUM_THREADS,
             start_batch=start.images // batch_size,
         )
-        self.class_names = tuple(self.loader.dataset.class_names)  # type: ignore[attr-defined]
+        dataset: ConcatImages = self.loader.dataset  # type: ignore[assignment]
+        self.class_names = dataset.class_names
+        self.cfg = cfg = keypoints_of_data(cfg, dataset.keypoint_layout)
         self.state = build_training(cfg, self.class_names, start)
         if cfg.MODEL.COMPILE:
             compile_backbone(self.state.model)

@@ -15,6 +15,7 @@ from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
 from fpt.modeling.detector import Detector
 from fpt.run.adapt import resolve_config
+from fpt.run.keypoints import keypoints_of_model
 from fpt.run.pixels import resolve_pixels
 from fpt.utils.distributed import from_main
 from fpt.utils.errors import UserError
@@ -67,7 +68,7 @@ def load_trained_model(
     if cfg is None:
         cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
         cfg.DEVICE = device
-    cfg = resolve_pixels(resolve_config(cfg), checkpoint)
+    cfg = keypoints_of_model(resolve_pixels(resolve_config(cfg), checkpoint), checkpoint)
     if lowest_score is not None:
         cfg = _with_scores_from(cfg, lowest_score(cfg))
     if not checkpoint.classes:

@@ -19,6 +19,8 @@ class Detections:
         labels: int64 [D], 1..C-1; label i + 1 is the i-th class of the data set.
         scores: float32 [D], 0..1.
         rles: compressed RLE of each mask, {"size": [h, w], "counts": str}; None without masks.
+        keypoints: float32 [D, K, 3] x, y and score 0..1 (of ground truth: 1 seen, 0.5 covered, 0 not annotated); None
+            without key points.
     """
 
     image_id: int
@@ -27,6 +29,7 @@ class Detections:
     labels: np.ndarray
     scores: np.ndarray
     rles: list[dict[str, Any]] | None = None
+    keypoints: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -37,6 +40,11 @@ class Detections:
             )
         if self.rles is not None and len(self.rles) != count:
             raise ValueError(f"detections of image {self.image_id}: {len(self.rles)} masks for {count} boxes")
+        points = self.keypoints
+        if points is not None and (points.ndim != 3 or points.shape[::2] != (count, 3)):
+            raise ValueError(
+                f"detections of image {self.image_id}: key points {points.shape} do not fit; expected [{count}, K, 3]"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -50,9 +58,9 @@ class Detections:
     def select(self, indices: np.ndarray) -> Detections:
         """Some of them, in the order of `indices` (int [K])."""
         rles = None if self.rles is None else [self.rles[index] for index in indices.tolist()]
-        return Detections(
-            self.image_id, self.size_hw, self.boxes[indices], self.labels[indices], self.scores[indices], rles
-        )
+        points = None if self.keypoints is None else self.keypoints[indices]
+        boxes, labels, scores = self.boxes[indices], self.labels[indices], self.scores[indices]
+        return Detections(self.image_id, self.size_hw, boxes, labels, scores, rles, points)
 
     def above(self, score_threshold: float) -> Detections:
         """Those whose score reaches the threshold, highest score first."""

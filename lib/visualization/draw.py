@@ -1,4 +1,4 @@
-"""Drawings of detections: boxes, masks, names and scores."""
+"""Drawings of detections: boxes, masks, key points, names and scores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from fpt.structures.detections import Detections
 from fpt.structures.paste import decode_mask
 from fpt.visualization.colours import WHITE, Colour, colour_of
+from fpt.visualization.keypoints import CERTAIN, SEEN, Skeleton, draw_keypoints
 from fpt.visualization.labels import Coverage, Rectangle, TextStyle, draw_tag, find_place
 from fpt.visualization.tint import draw_mask
 
@@ -31,7 +32,8 @@ def draw_detections(
     with_scores: bool = True,
     mask_opacity: float = 0.45,
     colour_by: ColourBy = "class",
-    keypoints: np.ndarray | None = None,
+    skeleton: Skeleton = (),
+    is_truth: bool = False,
 ) -> np.ndarray:
     """The image with its detections, coloured, named and scored.
 
@@ -48,8 +50,9 @@ def draw_detections(
         with_scores: write the score in percent behind the name.
         mask_opacity: 0..1.
         colour_by: "class", or "object" for a colour of its own for each one.
-        keypoints: float [K, 3] x, y, visibility in the pixels of `image`: 2 is drawn filled, 1 (hidden) as a ring; None
-            = none.
+        skeleton: pairs of key points, from 0, that are connected.
+        is_truth: key points have a visibility: those that are covered are drawn as rings. Of found ones, those are that
+            the model is not certain of.
 
     Returns:
         uint8 [H', W', 3] RGB.
@@ -70,8 +73,9 @@ def draw_detections(
     for index in np.argsort([-box.area() for box in boxes], kind="stable"):
         mask = None if shown.rles is None else decode_mask(shown.rles[index])
         _draw_object(canvas, boxes[index], mask, colours[index], mask_opacity, coverage)
-    if keypoints is not None:
-        _draw_keypoints(canvas, keypoints, scale)
+        if shown.keypoints is not None:
+            certain = SEEN if is_truth else CERTAIN
+            draw_keypoints(canvas, shown.keypoints[index], skeleton, colours[index], scale=scale, certain=certain)
     style = _text_style(canvas.shape)
     scores = [f" {round(100 * score)}%" if with_scores else "" for score in shown.scores.tolist()]
     texts = [f"{_name_of(label, class_names)}{score}" for label, score in zip(labels, scores, strict=True)]
@@ -82,16 +86,6 @@ def draw_detections(
     return canvas
 
 
-def _draw_keypoints(canvas: np.ndarray, keypoints: np.ndarray, scale: float) -> None:
-    """White dots with a dark rim; points of visibility 0 are not there."""
-    radius = max(round(min(canvas.shape[:2]) / 160), 2)
-    for x, y, visibility in keypoints.tolist():
-        if visibility > 0:
-            centre = (round(x * scale), round(y * scale))
-            cv2.circle(canvas, centre, radius + 1, (20, 20, 20), -1 if visibility >= 2 else 3, cv2.LINE_AA)
-            cv2.circle(canvas, centre, radius, WHITE, -1 if visibility >= 2 else 1, cv2.LINE_AA)
-
-
 def draw_side_by_side(
     image: np.ndarray,
     found: Detections,
@@ -100,10 +94,22 @@ def draw_side_by_side(
     *,
     score_threshold: float = 0.5,
     colour_by: ColourBy = "class",
+    skeleton: Skeleton = (),
 ) -> np.ndarray:
     """Detections on the left, ground truth on the right, each under its title: uint8 RGB."""
-    left = draw_detections(image, found, class_names, score_threshold=score_threshold, colour_by=colour_by)
-    right = draw_detections(image, truth, class_names, score_threshold=0.0, with_scores=False, colour_by=colour_by)
+    left = draw_detections(
+        image, found, class_names, score_threshold=score_threshold, colour_by=colour_by, skeleton=skeleton
+    )
+    right = draw_detections(
+        image,
+        truth,
+        class_names,
+        score_threshold=0.0,
+        with_scores=False,
+        colour_by=colour_by,
+        skeleton=skeleton,
+        is_truth=True,
+    )
     left, right = _to_same_height(left, right)
     gap = np.full((left.shape[0], max(left.shape[1] // 80, 4), 3), 255, np.uint8)
     canvas = np.hstack([left, gap, right])
@@ -117,7 +123,7 @@ def draw_side_by_side(
 
 
 def detections_to_json(detections: Detections, class_names: Sequence[str]) -> dict[str, Any]:
-    """Detections as plain values for a json file: boxes in pixels, masks as COCO's compressed RLE."""
+    """Detections as plain values for a json file: boxes and key points in pixels, masks as COCO's compressed RLE."""
     items = []
     for index, (box, label, score) in enumerate(
         zip(detections.boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
@@ -130,6 +136,10 @@ def detections_to_json(detections: Detections, class_names: Sequence[str]) -> di
         }
         if detections.rles is not None:
             item["mask_rle"] = detections.rles[index]
+        if detections.keypoints is not None:
+            item["keypoints"] = [
+                [round(x, 2), round(y, 2), round(s, 4)] for x, y, s in detections.keypoints[index].tolist()
+            ]
         items.append(item)
     height, width = detections.size_hw
     return {"image_id": detections.image_id, "height": height, "width": width, "detections": items}

@@ -22,8 +22,8 @@ def detections_from_annotations(
     """Annotations of one image in COCO's format as Detections with score 1.
 
     Args:
-        annotations: with bbox, category_id and, if there are masks, segmentation (polygons or RLE); an object without
-            one among others gets an empty mask.
+        annotations: with bbox, category_id and, if there are, segmentation (polygons or RLE) and keypoints; an object
+            without among others gets an empty mask, and points that are not annotated.
         category_ids: ids of the data set: label i + 1 is category_ids[i].
         image_id: the image.
         size_hw: its size in pixels.
@@ -38,7 +38,20 @@ def detections_from_annotations(
     has_masks = any(item.get("segmentation") for item in items)
     rles = [_to_rle(item.get("segmentation"), size_hw) for item in items] if has_masks else None
     scores = np.ones(len(items), np.float32)
-    return Detections(image_id, size_hw, boxes, np.array(labels, np.int64), scores, rles)
+    return Detections(image_id, size_hw, boxes, np.array(labels, np.int64), scores, rles, _keypoints(items))
+
+
+def _keypoints(items: Sequence[dict[str, Any]]) -> np.ndarray | None:
+    """float32 [N, K, 3] with half of the visibility as the score; None where no object has key points."""
+    count = max((len(item.get("keypoints", ())) // 3 for item in items), default=0)
+    if not count:
+        return None
+    points = np.zeros((len(items), count, 3), np.float32)
+    for row, item in zip(points, items, strict=True):
+        own = np.array(item.get("keypoints", ()), np.float32).reshape(-1, 3)
+        row[: len(own)] = own
+    points[..., 2] /= 2
+    return points
 
 
 def _to_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Box and mask heads by name."""
+"""Box, mask and keypoint heads by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from fpt.layers.norm import NormBuilder
 from fpt.modeling.levels import coarsest_of_each_stride, select_levels
 from fpt.modeling.roi_heads.box_head import BoxPredictor, ConvBoxHead, MLPBoxHead
 from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead, Conv5MaskHead
+from fpt.modeling.roi_heads.keypoint_branch import KeypointBranch
+from fpt.modeling.roi_heads.keypoint_head import UPSAMPLING, KeypointHead
 from fpt.modeling.roi_heads.mask_head import FullyConnectedMask, MaskHead
 from fpt.modeling.roi_heads.pooler import RoIPooler
 from fpt.modeling.roi_heads.postprocess import DetectionSettings
 from fpt.modeling.roi_heads.roi_heads import MaskBranch, RoIHeads
 from fpt.modeling.sampling import RoISampling
-from fpt.modeling.settings import CONVENTIONS, BoxHeadSettings, HeadEntry, MaskHeadSettings, Res5
+from fpt.modeling.settings import (
+    CONVENTIONS,
+    BoxHeadSettings,
+    HeadEntry,
+    KeypointHeadSettings,
+    MaskHeadSettings,
+    Res5,
+)
 from fpt.structures.boxes import BoxCoder
 from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
@@ -99,6 +108,28 @@ def make_mask_head(
     )
 
 
+def make_keypoint_head(settings: KeypointHeadSettings) -> KeypointHead:
+    """Convolutions, a transposed one and a bilinear enlargement.
+
+    Raises:
+        UserError: the heat maps are to have another size than it makes.
+    """
+    made = UPSAMPLING * settings.resolution
+    if settings.size != made:
+        raise UserError(
+            f"KRCNN.HEATMAP_SIZE is {settings.size}, but the head makes heat maps of {UPSAMPLING} x "
+            f"KRCNN.ROI_XFORM_RESOLUTION ({settings.resolution}) cells: set it to {made}"
+        )
+    return KeypointHead(
+        in_channels=settings.in_channels,
+        channels=settings.channels,
+        num_convs=settings.num_convs,
+        num_keypoints=settings.num_keypoints,
+        init=settings.init,
+        fades_at_border=settings.fades_at_border,
+    )
+
+
 _mlp_head_gn = partial(make_mlp_head, has_norm=True)
 _conv_head_gn = partial(make_conv_head, has_norm=True)
 _mask_head_gn = partial(make_mask_head, num_convs=4, has_norm=True)
@@ -129,12 +160,18 @@ MASK_HEADS: dict[str, HeadEntry[MaskHeadSettings]] = {
     ),
 }
 
+KEYPOINT_HEADS: dict[str, HeadEntry[KeypointHeadSettings]] = {
+    "keypoint_rcnn_heads.roi_pose_head_v1convX": HeadEntry(make_keypoint_head),
+}
+
 
 def check_head_names(cfg: CfgNode) -> None:
-    """Raise UserError where FAST_RCNN.ROI_BOX_HEAD or, with MODEL.MASK_ON, MRCNN.ROI_MASK_HEAD is unknown."""
+    """Raise UserError where the option of a head that is on names one that there is not."""
     _find_box_head(cfg)
     if cfg.MODEL.MASK_ON:
         _find_mask_head(cfg)
+    if cfg.MODEL.KEYPOINTS_ON:
+        _find_keypoint_head(cfg)
 
 
 def build_roi_heads(
@@ -146,7 +183,7 @@ def build_roi_heads(
     norm: NormBuilder,
     res5: Res5 | None = None,
 ) -> RoIHeads:
-    """The box head, and the mask branch if MODEL.MASK_ON.
+    """The box head, the mask branch if MODEL.MASK_ON, and the keypoint branch if MODEL.KEYPOINTS_ON.
 
     Args:
         cfg: the whole configuration.
@@ -193,6 +230,7 @@ def build_roi_heads(
         mask_branch=_build_mask_branch(cfg, in_channels, strides, num_classes, norm, res5, head)
         if cfg.MODEL.MASK_ON
         else None,
+        keypoint_branch=_build_keypoint_branch(cfg, in_channels, strides, norm) if cfg.MODEL.KEYPOINTS_ON else None,
         over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
         box_beta=CONVENTIONS[cfg.MODEL.LEGACY].box_beta,
     )
@@ -216,6 +254,10 @@ def _find_box_head(cfg: CfgNode) -> HeadEntry[BoxHeadSettings]:
 
 def _find_mask_head(cfg: CfgNode) -> HeadEntry[MaskHeadSettings]:
     return find_part(MASK_HEADS, cfg.MRCNN.ROI_MASK_HEAD, option="MRCNN.ROI_MASK_HEAD")
+
+
+def _find_keypoint_head(cfg: CfgNode) -> HeadEntry[KeypointHeadSettings]:
+    return find_part(KEYPOINT_HEADS, cfg.KRCNN.ROI_KEYPOINTS_HEAD, option="KRCNN.ROI_KEYPOINTS_HEAD")
 
 
 def _build_mask_branch(
@@ -256,6 +298,42 @@ def _build_mask_branch(
         loss_weight=options.WEIGHT_LOSS_MASK,
         shares_res5=entry.shares_res5,
         over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
+    )
+
+
+def _build_keypoint_branch(
+    cfg: CfgNode, in_channels: int, strides: tuple[int, ...], norm: NormBuilder
+) -> KeypointBranch:
+    options, conventions = cfg.KRCNN, CONVENTIONS[cfg.MODEL.LEGACY]
+    if not options.NUM_KEYPOINTS:
+        raise UserError(
+            "KRCNN.NUM_KEYPOINTS is 0, which takes the number from a data set, but there is none here: set it"
+        )
+    entry = _find_keypoint_head(cfg)
+    pooler = _build_pooler(cfg, options, strides, is_adaptive=entry.is_adaptive)
+    head = entry.make(
+        KeypointHeadSettings(
+            in_channels=in_channels,
+            resolution=options.ROI_XFORM_RESOLUTION,
+            num_inputs=pooler.num_outputs,
+            num_keypoints=options.NUM_KEYPOINTS,
+            size=options.HEATMAP_SIZE,
+            channels=options.CONV_HEAD_DIM,
+            num_convs=options.NUM_STACKED_CONVS,
+            init=options.CONV_INIT,
+            norm=norm,
+            fades_at_border=conventions.fades_at_border,
+        )
+    )
+    every = round(cfg.TRAIN.BATCH_SIZE_PER_IM * cfg.TRAIN.FG_FRACTION) * options.NUM_KEYPOINTS
+    return KeypointBranch(
+        pooler=pooler,
+        head=head,
+        num_keypoints=options.NUM_KEYPOINTS,
+        size=options.HEATMAP_SIZE,
+        loss_weight=options.LOSS_WEIGHT,
+        points_per_image=0 if options.NORMALIZE_BY_VISIBLE_KEYPOINTS else every,
+        over_batch=conventions.over_batch,
     )
 
 

@@ -1,4 +1,4 @@
-"""The second stage: box and mask heads on RoI features (He et al. 2017)."""
+"""The second stage: box, mask and keypoint heads on RoI features (He et al. 2017)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fpt.modeling.roi_heads.box_head import BoxPredictor
+from fpt.modeling.roi_heads.keypoint_branch import KeypointBranch
 from fpt.modeling.roi_heads.losses import box_losses, mask_loss, mask_targets, select_class
 from fpt.modeling.roi_heads.pooler import RoIPooler
 from fpt.modeling.roi_heads.postprocess import DetectionSettings, select_detections
@@ -102,7 +103,7 @@ class MaskBranch(nn.Module):
 
 
 class RoIHeads(nn.Module):
-    """Box head, and mask branch if there is one.
+    """Box head, and mask and keypoint branches if there are any.
 
     Args:
         box_pooler: RoI features of the proposals.
@@ -111,7 +112,8 @@ class RoIHeads(nn.Module):
         box_coder: of the offsets.
         sampling: which RoIs are trained on.
         detection_settings: which detections are kept.
-        mask_branch: None = boxes alone.
+        mask_branch: None = no masks.
+        keypoint_branch: None = no key points.
         over_batch: the losses of the boxes are means over the RoIs of a batch, not over its images.
         box_beta: distance at which their smooth L1 becomes linear.
     """
@@ -126,6 +128,7 @@ class RoIHeads(nn.Module):
         sampling: RoISampling,
         detection_settings: DetectionSettings,
         mask_branch: MaskBranch | None = None,
+        keypoint_branch: KeypointBranch | None = None,
         over_batch: bool = False,
         box_beta: float = 1.0,
     ) -> None:
@@ -138,17 +141,20 @@ class RoIHeads(nn.Module):
         self.sampling = sampling
         self.detection_settings = detection_settings
         self.mask_branch = mask_branch
+        self.keypoint_branch = keypoint_branch
         self.over_batch = over_batch
 
     def losses(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], targets: Targets
     ) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and with a mask branch ``loss_mask`` of a batch, means over its images.
+        """Losses of a batch, means over its images: ``loss_cls``, ``loss_bbox``, and of the branches ``loss_mask`` and
+        ``loss_kps``.
 
         Args:
             features: maps [N, C, H_l, W_l] by name.
             proposals: [K, 4] in input pixels, for each image.
-            targets: ``boxes``, ``labels``, ``crowd_boxes`` and with a mask branch ``masks``, for each image.
+            targets: ``boxes``, ``labels``, ``crowd_boxes``, and for the branches ``masks`` and ``keypoints``, for each
+                image.
         """
         samples = [
             sample_rois(boxes, target, sampling=self.sampling) for boxes, target in zip(proposals, targets, strict=True)
@@ -172,12 +178,16 @@ class RoIHeads(nn.Module):
         )
         if self.mask_branch is not None:
             losses["loss_mask"] = self.mask_branch.loss(features, samples, targets, res5=self._shared_res5())
+        if self.keypoint_branch is not None:
+            losses["loss_kps"] = self.keypoint_branch.loss(features, samples, targets)
         return losses
 
     def detect(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], *, sizes_hw: SizesHW
     ) -> list[dict[str, Tensor]]:
-        """Detections of each image: ``boxes``, ``labels``, ``scores`` and with a mask branch ``masks`` [D, M, M]."""
+        """Detections of each image: ``boxes``, ``labels``, ``scores``, and of the branches ``masks`` [D, M, M] and
+        ``keypoints`` [D, K, 3].
+        """
         logits, offsets = self._predict_boxes(features, proposals)
         counts = [boxes.shape[0] for boxes in proposals]
         detections = [
@@ -193,11 +203,14 @@ class RoIHeads(nn.Module):
                 logits.split(counts), offsets.split(counts), proposals, sizes_hw, strict=True
             )
         ]
+        boxes, labels = [item["boxes"] for item in detections], [item["labels"] for item in detections]
         if self.mask_branch is not None:
-            boxes, labels = [item["boxes"] for item in detections], [item["labels"] for item in detections]
             found = self.mask_branch.predict(features, boxes, labels, res5=self._shared_res5())
             for item, masks in zip(detections, found, strict=True):
                 item["masks"] = masks
+        if self.keypoint_branch is not None:
+            for item, points in zip(detections, self.keypoint_branch.predict(features, boxes), strict=True):
+                item["keypoints"] = points
         return detections
 
     def _shared_res5(self) -> nn.Module | None:
