@@ -13,9 +13,9 @@ _MARGIN = 1.0
 
 def check_keypoints(
     shapes: dict[str, np.ndarray],
-    *,
     categories: Categories,
     labels: np.ndarray,
+    *,
     ids: np.ndarray,
     sizes_hw: np.ndarray,
     report: DatasetReport,

@@ -223,10 +223,8 @@ def _pack_objects(
     if report.has_fatal:
         return None
     report.findings += silent.findings
-    check_keypoints(
-        shapes, categories=categories, labels=kept.labels, ids=kept.ids, sizes_hw=sizes_hw[order], report=report
-    )
-    boxes, boxes_xywh, is_crowd = boxes[order], boxes_xywh[order], is_crowd[order]
+    check_keypoints(shapes, categories, kept.labels, ids=kept.ids, sizes_hw=sizes_hw[order], report=report)
+    boxes, boxes_xywh = boxes[order], boxes_xywh[order]
     _report_repeated_objects(kept, boxes, report)
     has_mask = (np.diff(shapes["part_offsets"]) > 0) | (np.diff(shapes["rle_offsets"]) > 0)
     report_maskless(kept.entries, has_mask, report)
@@ -244,7 +242,7 @@ def _pack_objects(
         boxes_xyxy=boxes.astype(np.float32),
         boxes_xywh=boxes_xywh,
         labels=kept.labels,
-        is_crowd=is_crowd,
+        is_crowd=is_crowd[order],
         areas=read_areas(kept.entries, boxes_xywh, shapes, sizes_hw[order], report),
         **shapes,
     )

@@ -147,13 +147,7 @@ class CocoDataset(ImageDataset):
         self.has_masks = bool(has_mask.any())
         if with_masks and with_targets and len(has_mask) and not self.has_masks:
             raise UserError(f"data set {name}: {self._explain_no_masks()}")
-        self._categories = name_points(self._categories, packed, self.labels)
-        self.keypoint_layout = layout_of(self._categories)
-        """The key points of the classes; None where they have none."""
-        self.with_keypoints = with_keypoints and with_targets
-        self._flip_order = np.zeros(0, np.int64)
-        if self.with_keypoints:
-            self._flip_order = self._find_flips(flip_pairs)
+        self._flip_order = self._find_points(with_keypoints and with_targets, flip_pairs)
         self._other_names = self._find_images(finder, max_missing)
         if self.report.has_fatal:
             raise UserError(f"data set {name} cannot be used:\n{self.report.text()}")
@@ -181,7 +175,14 @@ class CocoDataset(ImageDataset):
             "--set MODEL.MASK_ON False"
         )
 
-    def _find_flips(self, pairs: Sequence[str]) -> np.ndarray:
+    def _find_points(self, is_used: bool, pairs: Sequence[str]) -> np.ndarray:
+        """Find the key points of the classes; their order in a mirrored image, int64 [K], if they are used."""
+        self._categories = name_points(self._categories, self._store.packed, self.labels)
+        self.keypoint_layout = layout_of(self._categories)
+        """The key points of the classes; None where they have none."""
+        self.with_keypoints = is_used
+        if not is_used:
+            return np.zeros(0, np.int64)
         layout = check_layout(self._categories, source=self.ann_file)
         try:
             return np.array(flip_order(layout.names, pairs))

@@ -20,6 +20,7 @@ KINDS = (
     "baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml",
     "baselines/e2e_mask_rcnn_R-50-C4_1x.yaml",
     "baselines/e2e_mask_rcnn_X-101-64x4d-FPN_1x.yaml",
+    "baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml",
     "gn_baselines/scratch_e2e_mask_rcnn_R-50-FPN_3x_gn.yaml",
 )
 
@@ -29,6 +30,7 @@ def _small(file: str) -> CfgNode:
     cfg = load_cfg(CONFIGS / file).clone()
     cfg.RESNETS.BASE_CHANNELS = 16
     cfg.FPN.DIM = cfg.FAST_RCNN.MLP_HEAD_DIM = cfg.FAST_RCNN.CONV_HEAD_DIM = cfg.MRCNN.DIM_REDUCED = 16
+    cfg.KRCNN.CONV_HEAD_DIM = 16
     cfg.TRAIN.BATCH_SIZE_PER_IM, cfg.TRAIN.RPN_POST_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = 16, 20, 20
     cfg.TEST.SCORE_THRESH, cfg.TEST.DETECTIONS_PER_IM = 0.0, 5
     return cfg
@@ -41,9 +43,11 @@ def _train_and_detect(cfg: CfgNode) -> None:
     image = torch.rand(3, 64, 96) * 255
     target = {"boxes": torch.tensor([[8.0, 8.0, 60.0, 56.0]]), "labels": torch.tensor([1])}
     target["masks"] = torch.ones(1, 28, 28, dtype=torch.uint8)
+    target["keypoints"] = torch.tensor([20.0, 30.0, 2.0]).expand(1, 17, 3)
     for _ in range(2):
         losses = model([image, image], [target, target])
         assert ("loss_mask" in losses) == cfg.MODEL.MASK_ON
+        assert ("loss_kps" in losses) == cfg.MODEL.KEYPOINTS_ON
         total = sum(losses.values())
         assert torch.isfinite(total)
         optimizer.zero_grad()
@@ -52,6 +56,7 @@ def _train_and_detect(cfg: CfgNode) -> None:
     with torch.no_grad():
         (found,) = model.eval()([image])
     assert len(found["boxes"]) == len(found["scores"]) > 0
+    assert ("keypoints" in found) == cfg.MODEL.KEYPOINTS_ON
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -61,6 +66,7 @@ def test_every_recipe_loads_without_a_word_and_builds(file: str, caplog: pytest.
     with torch.device("meta"):
         model = build_model(cfg, num_classes=81)
     assert model.has_masks == ("mask" in file)
+    assert model.num_keypoints == (17 if "keypoint" in file else 0)
     blocks = {"ResNet50": 6, "ResNet101": 23, "ResNet152": 36}
     assert len(model.backbone.layer3) == blocks[cfg.MODEL.CONV_BODY.split(".")[1].split("_")[0]]
 

@@ -97,6 +97,8 @@ KEYPOINTS = """
 MODEL:
   CONV_BODY: FPN.fpn_ResNet50_conv5_body
   KEYPOINTS_ON: True
+KRCNN:
+  USE_DECONV: True
 RETINANET:
   SOFTMAX: True
 """
@@ -161,8 +163,8 @@ def test_missing_features_are_refused_together(tmp_path: Path) -> None:
         load_cfg(path)
     message = str(caught.value)
     assert (
-        "MODEL.KEYPOINTS_ON is True, but there is no keypoint head yet; the only value here is False "
-        f"(in {path}, line 4)" in message
+        "KRCNN.USE_DECONV is True, but the keypoint head makes its heat maps by a transposed 4x4 convolution and a "
+        f"bilinear doubling; the only value here is False (in {path}, line 6)" in message
     )
     assert "RETINANET.SOFTMAX is True, but a class's score is one sigmoid" in message
 

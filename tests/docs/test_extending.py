@@ -20,7 +20,7 @@ from fpt.dataloaders.build import build_dataset
 from fpt.evaluation.evaluate import EVALUATORS
 from fpt.modeling.backbone.build import BACKBONES
 from fpt.modeling.neck.build import NECKS
-from fpt.modeling.roi_heads.build import BOX_HEADS, MASK_HEADS
+from fpt.modeling.roi_heads.build import BOX_HEADS, KEYPOINT_HEADS, MASK_HEADS
 from fpt.solver.build import build_optimizer, build_schedule
 from fpt.solver.lr_schedule import LR_POLICIES
 from fpt.solver.optimizer import OPTIMIZERS
@@ -37,6 +37,7 @@ REGISTRIES: tuple[dict[str, Any], ...] = (
     NECKS,
     BOX_HEADS,
     MASK_HEADS,
+    KEYPOINT_HEADS,
     DATASET_READERS,
     EVALUATORS,
     LR_POLICIES,
@@ -75,6 +76,7 @@ def _train_a_step(cfg: CfgNode) -> torch.nn.Module:
     image = torch.randint(0, 256, (3, 64, 90), dtype=torch.uint8)
     target = {"boxes": torch.tensor([[4.0, 4.0, 60.0, 50.0]]), "labels": torch.tensor([1])}
     target["masks"] = torch.ones(1, 112, 112, dtype=torch.uint8)
+    target["keypoints"] = torch.tensor([20.0, 30.0, 2.0]).expand(1, 3, 3)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     sum(model([image], [target]).values()).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -84,7 +86,7 @@ def _train_a_step(cfg: CfgNode) -> torch.nn.Module:
     return model
 
 
-def test_there_are_eight_of_at_most_forty_lines() -> None:
+def test_there_is_one_of_each_of_at_most_forty_lines() -> None:
     assert len(EXAMPLES) == len(REGISTRIES) == PAGE.count("```python")
     assert all(example.count("\n") <= 40 for example in EXAMPLES.values())
 
@@ -120,6 +122,13 @@ def test_mask_head() -> None:
     model = _train_a_step(_cfg("MODEL.MASK_ON", "True", "MRCNN.ROI_MASK_HEAD", "light"))
     assert isinstance(model.roi_heads.mask_branch.head, example["LightMaskHead"])
     assert model.roi_heads.mask_branch.pooler.is_adaptive
+
+
+def test_keypoint_head() -> None:
+    example = _run("A keypoint head")
+    options = ["KRCNN.ROI_KEYPOINTS_HEAD", "subpixel", "KRCNN.NUM_KEYPOINTS", "3", "KRCNN.CONV_HEAD_DIM", "16"]
+    model = _train_a_step(_cfg("MODEL.KEYPOINTS_ON", "True", *options))
+    assert isinstance(model.roi_heads.keypoint_branch.head, example["SubpixelHead"])
 
 
 def test_lr_policy() -> None:
@@ -205,6 +214,7 @@ REGISTER: dict[str, Callable[[str], None]] = {
     "neck": lambda name: fpt.register_neck(name, lambda settings: torch.nn.Identity()),
     "box head": lambda name: fpt.register_box_head(name, lambda settings: torch.nn.Identity()),
     "mask head": lambda name: fpt.register_mask_head(name, lambda settings: torch.nn.Identity()),
+    "keypoint head": lambda name: fpt.register_keypoint_head(name, lambda settings: torch.nn.Identity()),
     "reader of data sets": lambda name: fpt.register_dataset_reader(name, lambda path: {}),
     "evaluator": lambda name: fpt.register_evaluator(name, lambda dataset, detections: {}),
     "policy of the learning rate": lambda name: fpt.register_lr_policy(name, lambda schedule, step: 1.0),

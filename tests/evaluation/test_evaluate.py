@@ -26,6 +26,7 @@ class _Dataset:
     image_ids: list[int]
     has_masks: bool = True
     max_detections: int = 100
+    oks_sigmas: tuple[float, ...] = ()
     raw_annotations: Any = None
 
     def ground_truth(self) -> GroundTruth:

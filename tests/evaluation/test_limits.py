@@ -45,6 +45,7 @@ def _found(content: dict[str, Any]) -> Detections:
 class _Dataset:
     content: dict[str, Any]
     max_detections: int = 100
+    oks_sigmas: tuple[float, ...] = ()
     raw_annotations: Any = None
     ann_file: Path = Path("a.json")
     has_masks: bool = False

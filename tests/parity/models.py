@@ -28,6 +28,7 @@ RETINANET = (
 OPTIONS: dict[str, tuple[str, ...]] = {
     "fasterrcnn_resnet50_fpn": (),
     "maskrcnn_resnet50_fpn": ("MODEL.MASK_ON", "True"),
+    "keypointrcnn_resnet50_fpn": ("MODEL.KEYPOINTS_ON", "True", "KRCNN.NUM_KEYPOINTS", "17"),
     "retinanet_resnet50_fpn": RETINANET,
 }
 NUM_CLASSES = 6
@@ -37,6 +38,7 @@ DEVIATIONS = {
     "roi_heads.box_predictor.cls_score": 1.5,
     "roi_heads.box_predictor.bbox_pred": 1.0,
     "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
+    "roi_heads.keypoint_predictor.kps_score_lowres": 2.0,
     "head.classification_head.cls_logits": 1.0,
     "head.regression_head.bbox_reg": 0.3,
 }
@@ -76,7 +78,7 @@ def _calibrate(model: nn.Module, images: list[Tensor], shift: float) -> None:
             scale = (0.1 if shift else 0.2) if name.endswith("bn3") else 1.0  # small branches keep rounding small
             module.weight.fill_(scale)
             module.bias.fill_(scale * shift)
-        elif ".conv." in name and name.startswith("head.") and isinstance(module, nn.Conv2d):  # RetinaNet's towers
+        elif isinstance(module, nn.Conv2d) and name.startswith(("head.", "roi_heads.keypoint_head.")):  # towers
             module.bias.fill_(shift)
     model.backbone.train()
     for image in images:
@@ -104,7 +106,7 @@ def _deviation_of(model: nn.Module, module: nn.Module, image: Tensor) -> float:
 
 
 def found_by_theirs(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
-    """Detections of torchvision's model: boxes, labels, scores, and masks in the frames of their boxes."""
+    """Detections of torchvision's model: boxes, labels, scores, masks in the frames of their boxes, and key points."""
     kept: dict[str, Any] = {}
     heads = getattr(model, "roi_heads", None)
     hook = None if heads is None else heads.register_forward_hook(lambda _, __, output: kept.update(output[0][0]))

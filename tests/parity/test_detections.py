@@ -54,6 +54,8 @@ def _compare(name: str, images: list[Tensor]) -> tuple[int, float]:
         assert nearest.max() < 0.01
         assert len(set(index.tolist())) == size
         assert (expected["scores"] - found["scores"][index]).abs().max() < 1e-4
+        if "keypoints" in expected:
+            assert (expected["keypoints"] - found["keypoints"][index])[..., :2].abs().max() < 0.05
         if "masks" in expected:
             same = (expected["masks"] >= 0.5) == (found["masks"][index] >= 0.5)
             equal, pixels = equal + same.sum().item(), pixels + same.numel()

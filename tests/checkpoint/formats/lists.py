@@ -30,6 +30,7 @@ def config_of(name: str) -> CfgNode:
     """The model that a list is of."""
     depth = next(number for number in ("101", "152", "50") if number in name)
     options = ["MODEL.CONV_BODY", f"FPN.ResNet{depth}_conv5_body", "MODEL.MASK_ON", str("mask" in name)]
+    options += ["MODEL.KEYPOINTS_ON", str("keypoint" in name), "KRCNN.NUM_KEYPOINTS", "17"]
     if "_X-" in name:
         width = "4" if "64x4d" in name else "8"
         options += ["RESNETS.NUM_GROUPS", "64" if width == "4" else "32", "RESNETS.WIDTH_PER_GROUP", width]

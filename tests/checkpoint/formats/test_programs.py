@@ -13,8 +13,6 @@ from fpt.modeling.build import build_model
 
 from .lists import LISTS, config_of, read_list, seeded
 
-KEYPOINTS = "roi_heads.keypoint_branch."
-
 
 def _build(cfg, num_classes: int) -> dict[str, torch.Tensor]:
     with torch.device("meta"):
@@ -31,10 +29,8 @@ def test_a_published_file_has_a_place_for_everything(name: str) -> None:
     if not is_whole:
         wanted = {key: value for key, value in wanted.items() if key.startswith("backbone.")}
     complete_affine(translated.model, wanted)
-    found = {key: value for key, value in translated.model.items() if not key.startswith(KEYPOINTS)}
-    wanted = {key: value for key, value in wanted.items() if not key.startswith(KEYPOINTS)}
     assert translated.unused == []
-    assert {key: tuple(value.shape) for key, value in found.items()} == {
+    assert {key: tuple(value.shape) for key, value in translated.model.items()} == {
         key: tuple(value.shape) for key, value in wanted.items()
     }
     assert len(set(translated.names.values())) == len(translated.names)
@@ -58,6 +54,7 @@ def test_the_names_come_back(name: str) -> None:
     [
         ("fasterrcnn_resnet50_fpn", (), 5),
         ("maskrcnn_resnet50_fpn", ("MODEL.MASK_ON", "True"), 5),
+        ("keypointrcnn_resnet50_fpn", ("MODEL.KEYPOINTS_ON", "True", "KRCNN.NUM_KEYPOINTS", "17"), 2),
         (
             "retinanet_resnet50_fpn",
             (
