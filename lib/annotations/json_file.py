@@ -33,6 +33,18 @@ def load_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def load_json_list(path: Path) -> list[dict[str, Any]]:
+    """Parse a json file whose top is a list of objects, such as COCO's results.
+
+    Raises:
+        UserError: the file is missing, broken (the position is named), or holds something else.
+    """
+    content = _parse(path, _read(path))
+    if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+        raise UserError(f"{path}: the json's top is no list of objects, as COCO's results are")
+    return content
+
+
 def _parse(path: Path, data: bytes) -> Any:
     try:
         return json.loads(data)

@@ -12,7 +12,7 @@ from fpt.core.option import Group, Option
 _HEAD = """\
 # Options
 
-This page is written by `make docs` from `lib/core/defaults.py`; change the options there.
+This page is written by `make docs` from `lib/core/defaults.py` and `model_defaults.py`; change the options there.
 
 Values come from the defaults below, then from the yaml file (`--cfg`: a file, or the name of one in `configs/`, which
 the package brings along), then from `--set KEY VALUE ...` or `--set KEY=VALUE ...`. In `--set` a value is written as in

@@ -147,8 +147,10 @@ _MOVED: dict[str, Callable[[Any], Any]] = {
     "CUDA": _device,
     "MODEL.ROI_HEAD": _box_head_name,
     "TEST.DATASET": _split_names,
+    "TEST.PROPOSAL_FILE": _split_names,
     "TEST.SCALES": _first,
     "TRAIN.DATASET": _split_names,
+    "TRAIN.PROPOSAL_FILE": _split_names,
     "TRAIN.WEIGHTS": _local_weights,
 }
 

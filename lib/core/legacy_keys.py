@@ -3,7 +3,7 @@
 ``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: one
 value is possible here, which changes nothing; any other one asks for something that is missing, which is an error.
 ``SWITCHES``: switched on, they ask for something that is missing, which is an error; switched off, they say nothing.
-``IMPLIED``: MODEL.CONV_BODY says it too.
+``IMPLIED``: other options say it too.
 ``DETAILS``: they are read by what a switch would switch on, and say nothing.
 ``ORIGINAL_DEFAULTS``: what the originals take where a file leaves a key out.
 """
@@ -19,8 +19,10 @@ RENAMED: dict[str, str] = {
     "RETINANET.INFERENCE_TH": "TEST.SCORE_THRESH",
     "RESNETS.IMAGENET_PRETRAINED": "MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS",
     "TEST.DATASET": "TEST.DATASETS",
+    "TEST.PROPOSAL_FILE": "TEST.PROPOSAL_FILES",
     "TEST.SCALES": "TEST.SCALE",
     "TRAIN.DATASET": "TRAIN.DATASETS",
+    "TRAIN.PROPOSAL_FILE": "TRAIN.PROPOSAL_FILES",
     "TRAIN.WEIGHTS": "RESNETS.IMAGENET_PRETRAINED_WEIGHTS",
 }
 
@@ -32,7 +34,6 @@ _UNUSED = "nothing here depends on it"
 _MOMENTUM = "PyTorch's SGD applies the rate after the momentum, so that there is nothing to correct"
 _CROPPING = "images are never cropped"
 _POOLING = "RoI features are pooled by RoIAlign alone"
-_PROPOSALS = "proposals come from the RPN"
 
 
 def _below(prefix: str, names: str, note: str) -> dict[str, str]:
@@ -85,8 +86,6 @@ DROPPED: dict[str, str] = {
 
 FIXED: dict[str, tuple[Any, str]] = {
     "MODEL.TYPE": ("generalized_rcnn", "there is no other kind of model than this and retinanet"),
-    "MODEL.FASTER_RCNN": (True, "there is no model without the box head"),
-    "MODEL.RPN_ONLY": (False, "there is no model without the box head"),
     "MODEL.UNSUPERVISED_POSE": (False, "there is no pose model here"),
     "RETINANET.CLASS_SPECIFIC_BBOX": (False, "an anchor has one regression for all classes"),
     "RETINANET.SOFTMAX": (False, "a class's score is one sigmoid"),
@@ -95,8 +94,6 @@ FIXED: dict[str, tuple[Any, str]] = {
     "RESNETS.SHORTCUT_FUNC": ("basic_bn_shortcut", "shortcuts are 1x1, with GroupNorm by USE_GN"),
     "GROUP_NORM.DIM_PER_GP": (-1, "GROUP_NORM.NUM_GROUPS sets the groups"),
     "FPN.RPN_COLLECT_SCALE": (1, "RPN_POST_NMS_TOP_N counts proposals per image"),
-    "RPN.ON": (True, _PROPOSALS),
-    "RPN.RPN_ON": (True, _PROPOSALS),
     "RPN.CLS_ACTIVATION": ("sigmoid", "an anchor's score is one sigmoid"),
     "FAST_RCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
     "MRCNN.ROI_XFORM_METHOD": ("RoIAlign", _POOLING),
@@ -112,18 +109,21 @@ FIXED: dict[str, tuple[Any, str]] = {
     "MRCNN.UPSAMPLE_RATIO": (1, "the mask heads double the size of their input"),
     "MRCNN.USE_FC_OUTPUT": (False, "the last layer of the mask heads is a convolution"),
     "TRAIN.ASPECT_CROPPING": (False, _CROPPING),
-    "TRAIN.PROPOSAL_FILES": ((), _PROPOSALS),
-    "TEST.PROPOSAL_FILES": ((), _PROPOSALS),
-    "TRAIN.PROPOSAL_FILE": ("", _PROPOSALS),
-    "TEST.PROPOSAL_FILE": ("", _PROPOSALS),
 }
 
-IMPLIED: dict[str, str] = _below(
-    "FPN",
-    "FPN_ON MULTILEVEL_ROIS MULTILEVEL_RPN",
-    "MODEL.CONV_BODY says which maps there are; without a pyramid it is ResNet.<backbone>, its finest map P2only.<...>",
-)
-"""What MODEL.CONV_BODY says too: switched on it changes nothing, switched off it is named."""
+IMPLIED: dict[str, str] = {
+    **_below(
+        "FPN",
+        "FPN_ON MULTILEVEL_ROIS MULTILEVEL_RPN",
+        "MODEL.CONV_BODY says which maps there are; without a pyramid it is ResNet.<backbone>, its finest map "
+        "P2only.<...>",
+    ),
+    **{
+        key: "TRAIN.PROPOSAL_FILES and TEST.PROPOSAL_FILES say whether proposals come from files or from the RPN"
+        for key in ("MODEL.FASTER_RCNN", "RPN.ON", "RPN.RPN_ON")
+    },
+}
+"""What other options say too: switched on it changes nothing, switched off it is named."""
 
 GROUP_NORM_FUNCTIONS: dict[str, str] = {
     "RESNETS.TRANS_FUNC": "bottleneck_gn_transformation",

@@ -65,6 +65,22 @@ def _retinanet(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def _proposals(cfg: CfgNode) -> Iterator[str]:
+    has_files = {phase: bool(cfg[phase].PROPOSAL_FILES) for phase in ("TRAIN", "TEST")}
+    if cfg.MODEL.RPN_ONLY:
+        for key in ("MASK_ON", "KEYPOINTS_ON"):
+            if cfg.MODEL[key]:
+                yield f"MODEL.RPN_ONLY and MODEL.{key} are True, but proposals are boxes alone"
+        if cfg.RETINANET.RETINANET_ON:
+            yield "MODEL.RPN_ONLY and RETINANET.RETINANET_ON are True, but RetinaNet has no proposals"
+    for phase, has in has_files.items():
+        if has and (cfg.MODEL.RPN_ONLY or cfg.RETINANET.RETINANET_ON):
+            yield f"{phase}.PROPOSAL_FILES is given, but this model reads no proposals: it is for Fast R-CNN"
+        files, names = cfg[phase].PROPOSAL_FILES, cfg[phase].DATASETS
+        if has and len(files) != len(names):
+            yield f"{phase}.PROPOSAL_FILES has {len(files)} files, but {phase}.DATASETS {len(names)} names: one each"
+
+
 def _keypoints(cfg: CfgNode) -> Iterator[str]:
     options = cfg.KRCNN
     count, names = options.NUM_KEYPOINTS, options.KEYPOINT_NAMES
@@ -121,6 +137,7 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _levels,
     _anchors,
     _retinanet,
+    _proposals,
     _keypoints,
     _rois,
     _scales,

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from fpt.annotations.readers import DATASET_READERS
-from fpt.core.config import resolve_data_path
+from fpt.core.config import resolve_data_path, resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import find_dataset
 from fpt.dataloaders.coco import CocoDataset, Objects, allowed_bad
 from fpt.dataloaders.image_io import ImageReading
 from fpt.dataloaders.loader import ImageLoader
+from fpt.dataloaders.proposals import Proposals, read_proposals
 from fpt.dataloaders.replacement import ReplacingImages
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip
@@ -35,7 +36,7 @@ def build_transform(cfg: CfgNode, *, is_train: bool) -> ResizeAndFlip:
             flip_probability=0.5 if cfg.TRAIN.USE_FLIPPED else 0.0,
             inclusive_corners=cfg.MODEL.LEGACY == "detectron",
         )
-    return ResizeAndFlip((cfg.TEST.SCALE,), cfg.TEST.MAX_SIZE)
+    return ResizeAndFlip((cfg.TEST.SCALE,), cfg.TEST.MAX_SIZE, inclusive_corners=cfg.MODEL.LEGACY == "detectron")
 
 
 def build_dataset(
@@ -63,6 +64,7 @@ def build_dataset(
     files = find_dataset(name, cfg.DATASETS)
     read = find_part(DATASET_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
     ann_file, image_dir = find_files(cfg, name)
+    phase = cfg.TRAIN if is_train else cfg.TEST
     return CocoDataset(
         name=name,
         ann_file=ann_file,
@@ -73,6 +75,9 @@ def build_dataset(
         with_masks=with_masks,
         with_keypoints=with_keypoints,
         flip_pairs=cfg.KRCNN.FLIP_PAIRS,
+        proposals=_find_proposals(cfg, name, phase),
+        max_proposals=phase.RPN_POST_NMS_TOP_N,
+        is_class_agnostic=cfg.MODEL.RPN_ONLY,
         min_area=cfg.TRAIN.GT_MIN_AREA if is_train else -1.0,
         limit=_DEBUG_IMAGES if cfg.DEBUG else None,
         box_format=files.box_format,
@@ -81,6 +86,22 @@ def build_dataset(
         reading=build_reading(cfg),
         logs_report=logs_report,
     )
+
+
+def _find_proposals(cfg: CfgNode, name: str, phase: CfgNode) -> Proposals | None:
+    """The proposals of a data set, where a model is to have some."""
+    if not (cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES):
+        return None
+    key = "TRAIN" if phase is cfg.TRAIN else "TEST"
+    if name not in phase.DATASETS or not phase.PROPOSAL_FILES:
+        raise UserError(
+            f"data set {name}: {key}.PROPOSAL_FILES names no file of proposals for it, but the model needs them while "
+            "training and in evaluation"
+        )
+    file = phase.PROPOSAL_FILES[phase.DATASETS.index(name)]
+    if "://" in file:
+        raise UserError(f"{key}.PROPOSAL_FILES: {file} is an address; download it, and give the file")
+    return read_proposals(resolve_weights_path(cfg, file))
 
 
 def build_reading(cfg: CfgNode) -> ImageReading:

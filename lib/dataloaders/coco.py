@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from fpt.annotations.ground_truth import GroundTruth, make_ground_truth
 from fpt.annotations.json_file import load_json
 from fpt.annotations.pack import AnnotationReader
+from fpt.annotations.packed import Categories
 from fpt.annotations.report import DatasetReport
 from fpt.annotations.shapes import FAULT_WORDS
 from fpt.annotations.store import open_annotations
@@ -24,6 +25,7 @@ from fpt.dataloaders.class_choice import choose_classes
 from fpt.dataloaders.image_finder import ImageFinder, find_images
 from fpt.dataloaders.image_io import ImageReading, read_image, read_size_hw
 from fpt.dataloaders.keypoint_layout import check_layout, layout_of, name_points
+from fpt.dataloaders.proposals import Proposals
 from fpt.dataloaders.transforms import ResizeAndFlip, resize_image
 from fpt.structures.keypoints import flip_order
 from fpt.structures.masks import rasterize_polygons, rasterize_rle
@@ -91,6 +93,9 @@ class CocoDataset(ImageDataset):
         with_targets: whether samples hold targets.
         with_masks: whether targets hold masks.
         with_keypoints: whether targets hold key points.
+        proposals: boxes that samples hold, with or without targets; None = none.
+        max_proposals: the best so many of an image.
+        is_class_agnostic: all classes are one, `object`.
         flip_pairs: names of key points that a mirrored image exchanges, two by two; none = by left and right.
         min_area: objects with a smaller area in original pixels are left out; -1 keeps all.
         limit: number of images that are used, from the first; None = all.
@@ -116,6 +121,9 @@ class CocoDataset(ImageDataset):
         with_masks: bool = False,
         with_keypoints: bool = False,
         flip_pairs: Sequence[str] = (),
+        proposals: Proposals | None = None,
+        max_proposals: int = 2000,
+        is_class_agnostic: bool = False,
         min_area: float = -1.0,
         limit: int | None = None,
         read: AnnotationReader = load_json,
@@ -138,21 +146,36 @@ class CocoDataset(ImageDataset):
         self._store = open_annotations(self.ann_file, read, size_of=self._size_reader(finder), box_format=box_format)
         packed = self._store.packed
         self._length = len(packed) if limit is None else min(limit, len(packed))
-        choice = choose_classes(
-            self._store.categories, packed.labels, classes, source=self.ann_file, needs_all=with_targets
-        )
-        self._categories, self._labels = choice.categories, choice.labels
+        self._categories, self._labels = self._choose(classes, is_class_agnostic)
         """Classes of this data set, and labels int [N] of the objects where they are others than the file's."""
-        has_mask = packed.has_mask()[(self.labels > 0) & ~packed.is_crowd]
-        self.has_masks = bool(has_mask.any())
-        if with_masks and with_targets and len(has_mask) and not self.has_masks:
-            raise UserError(f"data set {name}: {self._explain_no_masks()}")
+        self.has_masks = self._find_masks(is_needed=with_masks and with_targets)
+        self._proposals, self.max_proposals = proposals, max_proposals
+        if proposals is not None:
+            self._places = proposals.positions(self.image_ids, source=f"data set {name}: the file of proposals")
         self._flip_order = self._find_points(with_keypoints and with_targets, flip_pairs)
         self._other_names = self._find_images(finder, max_missing)
         if self.report.has_fatal:
             raise UserError(f"data set {name} cannot be used:\n{self.report.text()}")
         if self.report.findings and logs_report:
             logger.warning("data set %s\n%s", name, self.report.text())
+
+    def _choose(self, names: Sequence[str], is_class_agnostic: bool) -> tuple[Categories, np.ndarray | None]:
+        packed = self._store.packed
+        choice = choose_classes(
+            self._store.categories, packed.labels, names, source=self.ann_file, needs_all=self.with_targets
+        )
+        if not is_class_agnostic:
+            return choice.categories, choice.labels
+        labels = packed.labels if choice.labels is None else choice.labels
+        one = Categories(ids=(1,), names=("object",), keypoint_names=((),), skeletons=((),))
+        return one, (labels > 0).astype(np.int32)
+
+    def _find_masks(self, *, is_needed: bool) -> bool:
+        packed = self._store.packed
+        has_mask = packed.has_mask()[(self.labels > 0) & ~packed.is_crowd]
+        if is_needed and len(has_mask) and not has_mask.any():
+            raise UserError(f"data set {self.name}: {self._explain_no_masks()}")
+        return bool(has_mask.any())
 
     def _size_reader(self, finder: ImageFinder) -> Any:
         reading = self.reading
@@ -306,7 +329,8 @@ class CocoDataset(ImageDataset):
             original; scale: input / original (of the shorter side; heights and widths are rounded one by one);
             target, if wanted: boxes float32 [N, 4] xyxy in input pixels, labels int64 [N], masks uint8 [N, S, S]
             in the frames of the boxes, crowd_boxes float32 [C, 4], keypoints float32 [N, K, 3] x, y in input pixels
-            and visibility, zeros for objects without.
+            and visibility, zeros for objects without. With proposals the target holds ``proposals`` float32 [P, 4] in
+            input pixels, and nothing else where targets are not wanted.
 
         Raises:
             UserError: the image cannot be read or has another size than annotated.
@@ -329,6 +353,10 @@ class CocoDataset(ImageDataset):
         }
         if self.with_targets:
             sample["target"] = self._target(index, size_hw, input_hw, is_flipped)
+        if self._proposals is not None:
+            boxes = self._proposals.of(int(self._places[index]), limit=self.max_proposals)
+            boxes = self.transform.boxes(boxes, size_hw, input_hw, is_flipped)
+            sample["target"] = {**sample.get("target", {}), "proposals": torch.from_numpy(boxes)}
         return sample
 
     def _target(

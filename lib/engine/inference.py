@@ -42,10 +42,11 @@ def detect_batch(
         amp_dtype: type of autocast, None = off.
         mask_threshold: probability from which a pixel belongs to the object.
     """
-    images = batch.to(device).images
+    on_device = batch.to(device)
+    images = on_device.images
     inclusive = getattr(getattr(model, "module", model), "has_inclusive_corners", False)
     with torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
-        outputs = model(images)
+        outputs = model(images) if on_device.targets is None else model(images, on_device.targets)
     return [
         to_detections(
             output,

@@ -53,7 +53,8 @@ def evaluate_coco(
 
     Returns:
         {"AP": ..., ..., "ARl": ..., "per_class": {name: AP}, "per_class_AP50": {name: AP50}}, fractions of 1;
-        -1 where no ground truth counts. With another limit than 100, AR100 is called by that limit.
+        -1 where no ground truth counts. With a higher limit all but AR1, AR10 and AR100 are at that limit, and the
+        recall at it is called by it, such as AR1000.
 
     Raises:
         UserError: for an unreadable file, a result on an image that the file lacks, an unknown IoU type or backend,
@@ -90,7 +91,8 @@ def evaluate_coco(
     )
     if iou_type == "keypoints":
         return _to_metrics(raw, names, KEYPOINT_METRIC_NAMES)
-    return _to_metrics(raw, names, [f"AR{limit}" if name == "AR100" else name for name in METRIC_NAMES])
+    called = [f"AR{limit}" if name == "AR100" else name for name in METRIC_NAMES]
+    return _to_metrics(raw, names, [*called, "AR100"] if limit > DEFAULT_LIMIT else called)
 
 
 def resolve_sigmas(

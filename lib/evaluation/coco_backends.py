@@ -30,7 +30,8 @@ class RawEvaluation:
     """What an evaluator computes.
 
     Attributes:
-        stats: float64 [12], of key points [10], COCO's summary; -1 where there is no ground truth.
+        stats: float64 [12], of key points [10], COCO's summary; -1 where there is no ground truth. With a limit over
+            100 the recall at 100 follows.
         precision: float64 [T, R, K, A, M] by IoU threshold, recall, category, area range and detections per image;
             -1 likewise.
         category_ids: the K categories.
@@ -83,7 +84,7 @@ def run_backend(
         max_detections: detections of an image and class that count, by score; of key points 20 do, as in COCO.
         sigmas: of each key point, for `keypoints`.
     """
-    limits = [20] if iou_type == "keypoints" else [1, 10, max_detections]
+    limits = [20] if iou_type == "keypoints" else sorted({1, 10, 100, max_detections})
     run = _run_hotcoco if backend == "hotcoco" else _run_pycocotools
     output = io.StringIO()
     with contextlib.redirect_stdout(output), warnings.catch_warnings():
@@ -107,8 +108,9 @@ def _summarize(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     """
     parts = [precision[..., 0, -1], precision[0, :, :, 0, -1], precision[5, :, :, 0, -1]]
     parts += [precision[..., area, -1] for area in (1, 2, 3)]
-    parts += [recall[..., 0, limit] for limit in (0, 1, 2)]
+    parts += [recall[..., 0, limit] for limit in (0, 1, -1)]
     parts += [recall[..., area, -1] for area in (1, 2, 3)]
+    parts += [recall[..., 0, 2]] if recall.shape[-1] > 3 else []
     return _means(parts)
 
 

@@ -139,6 +139,7 @@ def evaluate_dataset(
     output_dir: Path | None,
     *,
     evaluators: Sequence[str] = ("auto",),
+    writes_results: bool = True,
 ) -> Metrics:
     """Write the results, evaluate them, write the metrics and log the tables.
 
@@ -149,6 +150,7 @@ def evaluate_dataset(
         detections: one for each image.
         output_dir: where the files go; None writes none.
         evaluators: names in EVALUATORS; what they return is put together.
+        writes_results: write what was found, too, not the metrics alone.
 
     Returns:
         {"bbox": {"AP": ..., ...}, "segm": {...}, ...}.
@@ -162,7 +164,7 @@ def evaluate_dataset(
     highest = max((int(image.labels.max()) for image in detections if len(image)), default=0)
     if highest > num_classes:
         raise UserError(f"a detection has label {highest}, but {dataset.ann_file} has {num_classes} classes")
-    if output_dir is not None:
+    if output_dir is not None and writes_results:
         write_results(output_dir, to_coco_results(detections, dataset.category_ids))
     metrics: Metrics = {}
     for name, evaluate in zip(evaluators, chosen, strict=True):

@@ -27,7 +27,7 @@ def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """One row for boxes, masks and key points, in percent; `-` where no ground truth counts, or it has no such number.
 
-    The last column is called by the number of detections of an image that count, AR100 for COCO's own.
+    The last columns are called by the number of detections of an image that count, AR100 for COCO's own.
     """
     columns = (*_COLUMNS, *_at_limit(next(iter(metrics.values()))))
     rows = [

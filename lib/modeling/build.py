@@ -17,10 +17,12 @@ from fpt.modeling.backbone.build import build_backbone, find_backbone
 from fpt.modeling.backbone.resnet import LEVELS, ResNet
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.detector import Detector, GeneralizedRCNN
+from fpt.modeling.fast_rcnn import FastRCNN
 from fpt.modeling.levels import channels_of, strides_of
 from fpt.modeling.neck.build import NECKS, build_neck
 from fpt.modeling.normalizer import ImageNormalizer
 from fpt.modeling.pixels.build import pixel_values, warn_about_pixels
+from fpt.modeling.proposal_network import ProposalNetwork
 from fpt.modeling.retinanet.build import build_retinanet
 from fpt.modeling.roi_heads.build import build_roi_heads, check_head_names
 from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead
@@ -63,14 +65,15 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
     maps: dict[str, Any] = {"in_channels": neck.out_channels, "strides": neck.strides}
     if cfg.RETINANET.RETINANET_ON:
         model: Detector = build_retinanet(cfg, num_classes=num_classes, **maps, **parts)
+    elif cfg.MODEL.RPN_ONLY:
+        model = ProposalNetwork(rpn=build_rpn(cfg, **maps), num_classes=num_classes, **parts)
     else:
         res5 = _missing_res5(backbone, strides)
-        model = GeneralizedRCNN(
-            rpn=build_rpn(cfg, **maps),
-            roi_heads=build_roi_heads(cfg, num_classes=num_classes, norm=norm, res5=res5, **maps),
-            num_classes=num_classes,
-            **parts,
-        )
+        roi_heads = build_roi_heads(cfg, num_classes=num_classes, norm=norm, res5=res5, **maps)
+        if cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES:
+            model = FastRCNN(roi_heads=roi_heads, num_classes=num_classes, **parts)
+        else:
+            model = GeneralizedRCNN(rpn=build_rpn(cfg, **maps), roi_heads=roi_heads, num_classes=num_classes, **parts)
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 
 
@@ -84,7 +87,7 @@ def _missing_res5(backbone: nn.Module, strides: tuple[int, ...]) -> Res5 | None:
 def check_part_names(cfg: CfgNode) -> None:
     """Raise UserError where MODEL.CONV_BODY or the option of a head names a part that there is not."""
     find_backbone(cfg, parse_backbone_name(cfg.MODEL.CONV_BODY, necks=NECKS).backbone)
-    if not cfg.RETINANET.RETINANET_ON:
+    if not (cfg.RETINANET.RETINANET_ON or cfg.MODEL.RPN_ONLY):
         check_head_names(cfg)
 
 
@@ -115,7 +118,7 @@ def load_pretrained_backbone(model: Detector, cfg: CfgNode) -> None:
 
 def _whole_network(model: Detector) -> nn.Module:
     """The backbone, with the res5 of the box head as its ``layer4`` where it stands there."""
-    if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads.box_head, Conv5BoxHead):
+    if not isinstance(model, GeneralizedRCNN | FastRCNN) or not isinstance(model.roi_heads.box_head, Conv5BoxHead):
         return model.backbone
     network = nn.Module()
     for name, child in (*model.backbone.named_children(), ("layer4", model.roi_heads.box_head.res5)):
@@ -125,7 +128,7 @@ def _whole_network(model: Detector) -> nn.Module:
 
 def _copy_res5_to_masks(model: Detector) -> None:
     """Start a res5 that the mask head has for itself (v0up) as that of the box head."""
-    if not isinstance(model, GeneralizedRCNN):
+    if not isinstance(model, GeneralizedRCNN | FastRCNN):
         return
     branch, box_head = model.roi_heads.mask_branch, model.roi_heads.box_head
     own = getattr(branch.head, "res5", None) if branch is not None else None

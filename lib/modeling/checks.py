@@ -26,6 +26,7 @@ def check_targets(
     num_classes: int,
     needs_masks: bool,
     num_keypoints: int = 0,
+    needs_proposals: bool = False,
 ) -> list[dict[str, Tensor]]:
     """Targets with ``crowd_boxes`` filled in, after checking shapes and values.
 
@@ -39,6 +40,8 @@ def check_targets(
         raise UserError(f"the model got {num_images} images and {len(targets)} targets")
     complete = [_with_crowd(target) for target in targets]
     for index, target in enumerate(complete):
+        if needs_proposals and ("proposals" not in target or target["proposals"].shape[1:] != (4,)):
+            raise UserError(f"the target of image {index} lacks proposals [P, 4], which this model classifies")
         _check_shapes(target, index, needs_masks, num_keypoints)
     wrong = [_is_wrong(target, num_classes) for target in complete]
     if torch.cat(wrong).any():

@@ -30,6 +30,9 @@ class Detector(nn.Module):
         hides_padding: the neck does not see what lies beyond the images of a batch.
     """
 
+    needs_proposals = False
+    """Whether the targets hold ``proposals``, in evaluation mode too."""
+
     def __init__(
         self,
         *,
@@ -68,7 +71,8 @@ class Detector(nn.Module):
             targets: while training, for each image ``boxes`` float32 [N, 4] in input pixels, ``labels`` int64 [N]
                 from 1, ``crowd_boxes`` float32 [C, 4] (may be left out), with a mask head ``masks`` uint8 [N, S, S],
                 each in the frame of its box, and with a keypoint head ``keypoints`` float32 [N, K, 3], x and y in input
-                pixels and visibility (0 = not annotated). N may be 0.
+                pixels and visibility (0 = not annotated). N may be 0. A model that needs them gets ``proposals``
+                float32 [P, 4] in input pixels, in evaluation mode too, where nothing else of the targets is read.
 
         Returns:
             Training: weighted scalars by name, such as ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``,
@@ -82,13 +86,14 @@ class Detector(nn.Module):
         """
         check_images(images)
         if not self.training:
-            return self._detect(images)
+            return self._detect(images, targets if self.needs_proposals else None)
         checked = check_targets(
             targets,
             num_images=len(images),
             num_classes=self.num_classes,
             needs_masks=self.has_masks,
             num_keypoints=self.num_keypoints,
+            needs_proposals=self.needs_proposals,
         )
         batch = self.normalizer(images)
         return self.losses(self._features(batch), batch, checked)
@@ -99,8 +104,16 @@ class Detector(nn.Module):
         """Losses by name of the maps of a batch and its targets."""
         raise NotImplementedError
 
-    def detections(self, features: dict[str, Tensor], batch: ImageList) -> list[dict[str, Tensor]]:
-        """What is found in each image of a batch on its maps."""
+    def detections(
+        self, features: dict[str, Tensor], batch: ImageList, given: Sequence[dict[str, Tensor]] | None
+    ) -> list[dict[str, Tensor]]:
+        """What is found in each image of a batch on its maps.
+
+        Args:
+            features: maps [N, C, H_l, W_l] by name.
+            batch: the images.
+            given: ``proposals`` of each image, for a model that needs them.
+        """
         raise NotImplementedError
 
     def _features(self, batch: ImageList) -> dict[str, Tensor]:
@@ -109,7 +122,7 @@ class Detector(nn.Module):
             return self.neck(maps)
         return self.neck(maps, sizes_hw=batch.sizes_hw, padded_hw=batch.padded_hw)
 
-    def _detect(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    def _detect(self, images: Sequence[Tensor], given: Sequence[dict[str, Tensor]] | None) -> list[dict[str, Tensor]]:
         """Images of one padded size run as one batch, so that no image's result depends on its companions."""
         groups: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(images):
@@ -118,7 +131,8 @@ class Detector(nn.Module):
         detections: dict[int, dict[str, Tensor]] = {}
         for members in groups.values():
             batch = self.normalizer([images[index] for index in members])
-            found = self.detections(self._features(batch), batch)
+            own = None if given is None else [given[index] for index in members]
+            found = self.detections(self._features(batch), batch, own)
             detections.update(zip(members, found, strict=True))
         return [detections[index] for index in range(len(images))]
 
@@ -143,8 +157,7 @@ class GeneralizedRCNN(Detector):
 
     @property
     def num_keypoints(self) -> int:
-        branch = self.roi_heads.keypoint_branch
-        return 0 if branch is None else branch.num_keypoints
+        return self.roi_heads.num_keypoints
 
     def losses(
         self, features: dict[str, Tensor], batch: ImageList, targets: Sequence[dict[str, Tensor]]
@@ -155,7 +168,10 @@ class GeneralizedRCNN(Detector):
         proposals, losses = self.rpn(features, sizes_hw=batch.sizes_hw, targets=targets)
         return {**losses, **self.roi_heads.losses(features, proposals, targets)}
 
-    def detections(self, features: dict[str, Tensor], batch: ImageList) -> list[dict[str, Tensor]]:
+    def detections(
+        self, features: dict[str, Tensor], batch: ImageList, given: Sequence[dict[str, Tensor]] | None
+    ) -> list[dict[str, Tensor]]:
+        del given
         proposals, _ = self.rpn(features, sizes_hw=batch.sizes_hw)
         return self.roi_heads.detect(features, proposals, sizes_hw=batch.sizes_hw)
 

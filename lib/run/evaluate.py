@@ -15,6 +15,7 @@ from torch import nn
 from fpt.annotations.ground_truth import GroundTruth
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.proposals import pack_proposals, write_proposals
 from fpt.evaluation.evaluate import evaluate_dataset
 from fpt.parallel.processes import process_group
 from fpt.run.adapt import resolve_config
@@ -32,6 +33,9 @@ from fpt.utils.own_files import check_outputs, claim_outputs, recorded
 from fpt.utils.seeding import seed_everything
 
 _LOGGER = logging.getLogger("fpt")
+
+PROPOSALS = "proposals.npz"
+"""What a model of proposals alone finds, for TRAIN.PROPOSAL_FILES and TEST.PROPOSAL_FILES."""
 
 
 def evaluate(
@@ -148,7 +152,7 @@ def _inputs(dataset: CocoDataset, options: EvaluationOptions) -> list[Path]:
 
 def evaluation_files(folder: Path) -> list[Path]:
     """What `evaluate_detections` writes into a folder."""
-    return [folder / name for name in ("bbox.json", "segm.json", "keypoints.json", "metrics.json")]
+    return [folder / name for name in ("bbox.json", "segm.json", "keypoints.json", PROPOSALS, "metrics.json")]
 
 
 def _evaluate_and_draw(
@@ -218,10 +222,10 @@ def evaluate_detections(
         category_ids=ids,
         image_ids=[image.image_id for image in detections],
         has_masks=dataset.has_masks,
-        max_detections=cfg.TEST.DETECTIONS_PER_IM,
+        max_detections=cfg.TEST.RPN_POST_NMS_TOP_N if cfg.MODEL.RPN_ONLY else cfg.TEST.DETECTIONS_PER_IM,
         oks_sigmas=cfg.TEST.OKS_SIGMAS,
         ground_truth=lambda: dataset.ground_truth().of_categories(counted),
-        raw_annotations=dataset.load_annotations if cfg.TEST.RAW_GROUND_TRUTH else None,
+        raw_annotations=dataset.load_annotations if cfg.TEST.RAW_GROUND_TRUTH and not cfg.MODEL.RPN_ONLY else None,
     )
     return from_main(lambda: _evaluate_or_explain(cfg, part, detections, output_dir))
 
@@ -232,9 +236,24 @@ def _evaluate_or_explain(
     written = [] if output_dir is None else evaluation_files(output_dir)
     try:
         with recorded(*written):
-            return evaluate_dataset(part, detections, output_dir, evaluators=cfg.TEST.EVALUATOR)
+            if output_dir is not None and cfg.MODEL.RPN_ONLY:
+                _write_proposals(output_dir / PROPOSALS, detections)
+            return evaluate_dataset(
+                part,
+                detections,
+                output_dir,
+                evaluators=cfg.TEST.EVALUATOR,
+                writes_results=not cfg.MODEL.RPN_ONLY,
+            )
     except OSError as error:
         raise UserError(f"the results cannot be written into {output_dir}: {error}") from error
+
+
+def _write_proposals(path: Path, detections: Sequence[Detections]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = [found.image_id for found in detections]
+    write_proposals(path, pack_proposals(ids, [found.boxes for found in detections], [d.scores for d in detections]))
+    _LOGGER.info("proposals of %d images: %s", len(ids), path)
 
 
 def _describe_devices(cfg: CfgNode, *, uses_all: bool) -> str:

@@ -104,7 +104,7 @@ def test_proposals_of_a_batch_are_its_best() -> None:
             settings=ProposalSettings(**settings, over_batch=over_batch),
             box_coder=BoxCoder(),
         )
-        counts[over_batch] = [boxes.tolist() for boxes in found]
+        counts[over_batch] = [boxes.tolist() for boxes, _ in found]
     assert [len(boxes) for boxes in counts[False]] == [3, 3]
     assert counts[True] == [anchors[:2].tolist(), anchors[:1].tolist()]
 

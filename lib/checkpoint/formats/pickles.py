@@ -22,15 +22,19 @@ _MAX_OPERATIONS = 1_000_000
 _DTYPES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1 bool".split())
 
 
-def read_numpy_pickle(path: Path) -> Any:
+def read_numpy_pickle(path: Path, *, max_operations: int = _MAX_OPERATIONS) -> Any:
     """What a pickle of arrays holds.
+
+    Args:
+        path: the file.
+        max_operations: so many steps its program may have.
 
     Raises:
         UserError: it asks for anything that is neither an array nor a plain value, is cut off, or reserves more memory
             than it fills.
     """
     data = path.read_bytes()
-    _check_operations(path, data)
+    _check_operations(path, data, max_operations)
     unpickler = _Unpickler(io.BytesIO(data), encoding="latin1")
     try:
         content = unpickler.load()
@@ -110,7 +114,15 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes(*arguments: Any) -> bytes:
+    """What protocol 2 asks ``bytes`` for, where an array has no numbers."""
+    if arguments:
+        raise _RefusalError("it asks for bytes that are not in it")
+    return b""
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
+    ("__builtin__", "bytes"): _empty_bytes,
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _encode,
     ("numpy", "ndarray"): _Array,
@@ -139,15 +151,15 @@ class _Unpickler(pickle.Unpickler):
         raise _RefusalError("it asks for something outside it; nothing was run")
 
 
-def _check_operations(path: Path, data: bytes) -> None:
+def _check_operations(path: Path, data: bytes, limit: int) -> None:
     """Raise UserError for a pickle that reserves memory, or takes time, without anything in the file to fill it."""
     count = 0
     try:
         for operation, argument, _ in pickletools.genops(io.BytesIO(data)):
             count += 1
-            if count > _MAX_OPERATIONS:
-                raise UserError(f"{path} is refused: it has over {_MAX_OPERATIONS} operations, and holds no arrays")
-            if operation.name.endswith("PUT") and isinstance(argument, int) and argument > _MAX_OPERATIONS:
+            if count > limit:
+                raise UserError(f"{path} is refused: it has over {limit} operations, and holds no arrays")
+            if operation.name.endswith("PUT") and isinstance(argument, int) and argument > limit:
                 raise UserError(f"{path} is refused: it would reserve memory for {argument} objects")
             if operation.name == "BYTEARRAY8":
                 raise UserError(
@@ -160,9 +172,11 @@ def _check_operations(path: Path, data: bytes) -> None:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """The arrays in the place of what stood for them, in dicts of dicts; other containers hold no weights."""
+    """The arrays in the place of what stood for them, in dicts and lists."""
     if isinstance(value, _Array):
         return value.value
+    if isinstance(value, list) and depth < 4:
+        return [_plain(item, depth + 1) for item in value]
     if isinstance(value, dict) and depth < 4:
         return {str(key): _plain(item, depth + 1) for key, item in value.items()}
     return value

@@ -79,7 +79,10 @@ class RetinaNet(Detector):
             box_coder=self.box_coder,
         )
 
-    def detections(self, features: dict[str, Tensor], batch: ImageList) -> list[dict[str, Tensor]]:
+    def detections(
+        self, features: dict[str, Tensor], batch: ImageList, given: Sequence[dict[str, Tensor]] | None
+    ) -> list[dict[str, Tensor]]:
+        del given
         logits, offsets, anchors = self._predict(features)
         return [
             self._of_image([x[image] for x in logits], [x[image] for x in offsets], anchors, size)

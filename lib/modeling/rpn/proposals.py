@@ -40,7 +40,7 @@ def select_proposals(
     sizes_hw: Sequence[tuple[int, int]],
     settings: ProposalSettings,
     box_coder: BoxCoder,
-) -> list[Tensor]:
+) -> list[tuple[Tensor, Tensor]]:
     """Decode the best anchors of each level, clip them to their image, and thin them out by NMS within each level.
 
     Args:
@@ -50,7 +50,7 @@ def select_proposals(
         sizes_hw: of the N images without padding.
 
     Returns:
-        For each image float32 [K, 4], best first; no gradient flows into them.
+        For each image boxes float32 [K, 4], best first, and their logits [K]; no gradient flows into them.
     """
     boxes, scores, levels = [], [], []
     for level, (level_logits, level_offsets, level_anchors) in enumerate(zip(logits, offsets, anchors, strict=True)):
@@ -65,17 +65,17 @@ def select_proposals(
         _thin_out(clip_boxes(image_boxes, size), image_scores, all_levels, settings)
         for image_boxes, image_scores, size in zip(all_boxes, all_scores, sizes_hw, strict=True)
     ]
-    return _best_of_batch(found, settings.post_nms_top_n) if settings.over_batch else [boxes for boxes, _ in found]
+    return _best_of_batch(found, settings.post_nms_top_n) if settings.over_batch else found
 
 
-def _best_of_batch(found: Sequence[tuple[Tensor, Tensor]], count: int) -> list[Tensor]:
+def _best_of_batch(found: list[tuple[Tensor, Tensor]], count: int) -> list[tuple[Tensor, Tensor]]:
     scores = torch.cat([image_scores for _, image_scores in found])
     if scores.numel() <= count:
-        return [boxes for boxes, _ in found]
+        return found
     is_kept = torch.zeros_like(scores, dtype=torch.bool)
     is_kept[scores.topk(count).indices] = True
     parts = is_kept.split([len(boxes) for boxes, _ in found])
-    return [boxes[part] for (boxes, _), part in zip(found, parts, strict=True)]
+    return [(boxes[part], own[part]) for (boxes, own), part in zip(found, parts, strict=True)]
 
 
 def _thin_out(boxes: Tensor, scores: Tensor, levels: Tensor, settings: ProposalSettings) -> tuple[Tensor, Tensor]:

@@ -63,18 +63,8 @@ class RegionProposalNetwork(nn.Module):
             sizes_hw: of each image without padding.
             targets: ``boxes`` [N, 4] and ``crowd_boxes`` [K, 4] of each image.
         """
-        pyramid = list(features.values())
-        maps = [pyramid[level] for level in self.levels]
-        logits, offsets = self.head(maps)
-        anchors = self.anchor_generator([(x.shape[-2], x.shape[-1]) for x in maps])
-        proposals = select_proposals(
-            logits,
-            offsets,
-            anchors,
-            sizes_hw=sizes_hw,
-            settings=self.training_settings if self.training else self.test_settings,
-            box_coder=self.box_coder,
-        )
+        logits, offsets, anchors = self._predict(features)
+        proposals = [boxes for boxes, _ in self._select(logits, offsets, anchors, sizes_hw)]
         if targets is None:
             return proposals, {}
         losses = rpn_losses(
@@ -89,3 +79,32 @@ class RegionProposalNetwork(nn.Module):
             over_batch=self.losses_over_batch,
         )
         return proposals, losses
+
+    def propose(
+        self, features: Mapping[str, Tensor], *, sizes_hw: Sequence[tuple[int, int]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Proposals of each image as `forward` gives them, and their logits float32 [K]."""
+        return self._select(*self._predict(features), sizes_hw)
+
+    def _predict(self, features: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Logits, offsets and anchors of each level."""
+        pyramid = list(features.values())
+        maps = [pyramid[level] for level in self.levels]
+        logits, offsets = self.head(maps)
+        return logits, offsets, self.anchor_generator([(x.shape[-2], x.shape[-1]) for x in maps])
+
+    def _select(
+        self,
+        logits: Sequence[Tensor],
+        offsets: Sequence[Tensor],
+        anchors: Sequence[Tensor],
+        sizes_hw: Sequence[tuple[int, int]],
+    ) -> list[tuple[Tensor, Tensor]]:
+        return select_proposals(
+            logits,
+            offsets,
+            anchors,
+            sizes_hw=sizes_hw,
+            settings=self.training_settings if self.training else self.test_settings,
+            box_coder=self.box_coder,
+        )

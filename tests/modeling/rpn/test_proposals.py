@@ -10,7 +10,11 @@ SETTINGS = ProposalSettings(pre_nms_top_n=100, post_nms_top_n=50, nms_threshold=
 
 
 def _select(logits, offsets, anchors, sizes_hw, settings=SETTINGS):
-    return select_proposals(logits, offsets, anchors, sizes_hw=sizes_hw, settings=settings, box_coder=BoxCoder())
+    found = select_proposals(logits, offsets, anchors, sizes_hw=sizes_hw, settings=settings, box_coder=BoxCoder())
+    for boxes, scores in found:
+        assert scores.shape == boxes.shape[:1]
+        assert (scores.diff() <= 0).all()
+    return [boxes for boxes, _ in found]
 
 
 def test_one_level_equals_plain_nms() -> None:
