@@ -21,11 +21,11 @@ unknown key is an error that names the nearest known one, if one is near. Files 
 mmdetection and YOLO are refused with a list of what their keys are called here.
 
 Older Detectron-style files load; `lib/core/legacy_keys.py` lists what becomes of their keys. A key that was renamed or
-has no effect gives a warning. A key that asks for something missing (`TEST.BBOX_AUG.ENABLED`, `TEST.SOFT_NMS.ENABLED`,
-`MODEL.KEYPOINTS_ON` and so on) is an error where it is switched on, and read without a word where it is off; so is a
-key with one possible value here (`MODEL.FASTER_RCNN`, `FPN.FPN_ON`, `FAST_RCNN.ROI_XFORM_METHOD` and so on) where it
-holds another one. Where such a file leaves a key out, the default below counts; one warning names the keys whose
-defaults in Detectron.pytorch are others.
+has no effect gives a warning where it is switched on, and is read without a word where it is off: evaluations go
+without test-time augmentation, soft NMS and box voting (`TEST.BBOX_AUG.ENABLED`, `TEST.SOFT_NMS.ENABLED` and so on). A
+key with one possible value here (`FAST_RCNN.ROI_XFORM_METHOD`, `RPN.CLS_ACTIVATION` and so on) is an error where it
+holds another one: the model or its training would not be what the file asks for. Where such a file leaves a key out,
+the default below counts; one warning names the keys whose defaults in Detectron.pytorch are others.
 """
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, GROUP_NORM_FUNCTIONS, IMPLIED, RENAMED, SWITCHES
+from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, GROUP_NORM_FUNCTIONS, IMPLIED, RENAMED
 from fpt.core.option import Option
 from fpt.core.values import convert, parse_literal, shown
 from fpt.utils.errors import UserError
@@ -37,9 +37,7 @@ def translate(key: str, value: Any) -> Translation:
     if key in RENAMED:
         new_key = RENAMED[key]
         return Translation([(new_key, _MOVED.get(key, _same)(value))], f"renamed to {new_key}, which got the value")
-    if key in SWITCHES and not _is_off(value):
-        raise UserError(f"is {shown(value)}, but {SWITCHES[key]}; leave it out")
-    if key in SWITCHES or key in DETAILS:
+    if key in DETAILS:
         return Translation([])
     if key in DROPPED:
         return Translation([], None if _is_off(value) else f"without effect: {DROPPED[key]}")
@@ -58,7 +56,7 @@ def translate(key: str, value: Any) -> Translation:
 
 def is_legacy(key: str) -> bool:
     """Whether a key is one that older files hold and this project doesn't have."""
-    return any(key in table for table in (RENAMED, DROPPED, FIXED, IMPLIED, SWITCHES, DETAILS))
+    return any(key in table for table in (RENAMED, DROPPED, FIXED, IMPLIED, DETAILS))
 
 
 def _is_off(value: Any) -> bool:

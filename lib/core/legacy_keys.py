@@ -2,9 +2,8 @@
 
 ``RENAMED``: the value moves. ``DROPPED``: the value has no effect; the note says what there is instead. ``FIXED``: one
 value is possible here, which changes nothing; any other one asks for something that is missing, which is an error.
-``SWITCHES``: switched on, they ask for something that is missing, which is an error; switched off, they say nothing.
 ``IMPLIED``: other options say it too.
-``DETAILS``: they are read by what a switch would switch on, and say nothing.
+``DETAILS``: they belong to one of ``DROPPED``, and say nothing.
 ``ORIGINAL_DEFAULTS``: what the originals take where a file leaves a key out.
 """
 
@@ -65,6 +64,12 @@ DROPPED: dict[str, str] = {
     "TEST.PRECOMPUTED_PROPOSALS": _INFERRED,
     "TEST.COMPETITION_MODE": "the COCO-format results are always kept",
     "TEST.FORCE_JSON_DATASET_EVAL": "every data set is evaluated with COCO's measures",
+    "TEST.BBOX_AUG.ENABLED": "there is no test-time augmentation of boxes here: AP is that of one pass",
+    "TEST.MASK_AUG.ENABLED": "there is no test-time augmentation of masks here: AP is that of one pass",
+    "TEST.KPS_AUG.ENABLED": "there is no test-time augmentation of key points here: AP is that of one pass",
+    "TEST.SOFT_NMS.ENABLED": "there is no soft NMS here: AP is that of TEST.NMS",
+    "TEST.BBOX_VOTE.ENABLED": "there is no box voting here: AP is that of TEST.NMS",
+    "EXPECTED_RESULTS": "results are not compared with expected ones here: metrics.json has them",
     "TEST.NUM_TEST_IMAGES": "fpt-test takes part of a data set with --range START END",
     "MODEL.SHARE_RES5": _INFERRED,
     "MODEL.EXECUTION_TYPE": _CAFFE2,
@@ -108,6 +113,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     "KRCNN.KEYPOINT_CONFIDENCE": ("bbox", "the score of a detection's key points is that of its box"),
     "MRCNN.UPSAMPLE_RATIO": (1, "the mask heads double the size of their input"),
     "MRCNN.USE_FC_OUTPUT": (False, "the last layer of the mask heads is a convolution"),
+    "TRAIN.DROPOUT": (0.0, "no head here uses dropout"),
     "TRAIN.ASPECT_CROPPING": (False, _CROPPING),
 }
 
@@ -136,16 +142,6 @@ _AUGMENTATION = (
     "H_FLIP SCALES MAX_SIZE SCALE_H_FLIP SCALE_SIZE_DEP ASPECT_RATIOS ASPECT_RATIO_H_FLIP HEUR SCORE_HEUR COORD_HEUR "
     "AREA_TH AREA_TH_LO AREA_TH_HI"
 )
-
-SWITCHES: dict[str, str] = {
-    "TEST.BBOX_AUG.ENABLED": "there is no test-time augmentation of boxes here",
-    "TEST.MASK_AUG.ENABLED": "there is no test-time augmentation of masks here",
-    "TEST.KPS_AUG.ENABLED": "there is no test-time augmentation of keypoints here",
-    "TEST.SOFT_NMS.ENABLED": "there is no soft NMS here",
-    "TEST.BBOX_VOTE.ENABLED": "there is no box voting here",
-    "EXPECTED_RESULTS": "results are not compared with expected ones here: metrics.json has them",
-    "TRAIN.DROPOUT": "no head here uses dropout",
-}
 
 DETAILS: frozenset[str] = frozenset(
     [

@@ -154,7 +154,7 @@ class PeriodicEvaluation:
     last one.
 
     Args:
-        evaluate: returns metrics as ``{"bbox": {"AP": ...}, "segm": {...}}``.
+        evaluate: returns metrics as ``{"bbox": {"AP": ...}, "segm": {...}, "keypoints": {...}}``.
         period: steps between two evaluations.
         last_step: evaluated too, whatever the period.
         on_metrics: gets the step, the metrics and the selection metric.
@@ -206,8 +206,8 @@ class PeriodicEvaluation:
 
 
 def selection_metric(metrics: Mapping[str, Mapping[str, Any]]) -> float:
-    """What "best" means: the mask AP where masks are evaluated, else the box AP; -1 without any."""
-    for kind in ("segm", "bbox"):
+    """What "best" means: the AP of key points where they are evaluated, else of masks, else of boxes; -1 without."""
+    for kind in ("keypoints", "segm", "bbox"):
         if kind in metrics:
             return float(metrics[kind].get("AP", -1.0))
     return -1.0

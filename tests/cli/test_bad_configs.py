@@ -25,7 +25,7 @@ OPTIONS = {
     "options that contradict each other": (["FPN.ROI_MIN_LEVEL", "5", "FPN.ROI_MAX_LEVEL", "3"], "must not be above"),
     "steps that do not rise": (["SOLVER.STEPS", "(20, 10)"], "must rise from each to the next"),
     "option without a value": (["SOLVER.BASE_LR"], "takes pairs"),
-    "older option that asks for what is missing": (["TEST.SOFT_NMS.ENABLED=True"], "there is no soft NMS here"),
+    "older option that asks for what is missing": (["TRAIN.DROPOUT=0.5"], "no head here uses dropout"),
     "class name twice": (["DATASETS.tiny_train.CLASSES", "[box, box]"], "one or more different names are due"),
     "device that there is not": (["DEVICE", "gpu"], "DEVICE is 'gpu', but must be auto, cpu, cuda, cuda:0 "),
     "unknown data set": (["TRAIN.DATASETS", "tiny_trian"], "unknown data set 'tiny_trian'; did you mean"),

@@ -9,7 +9,7 @@ import pytest
 
 from fpt.core.config import load_cfg, parse_cfg
 from fpt.core.defaults import OPTIONS
-from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, IMPLIED, ORIGINAL_DEFAULTS, RENAMED, SWITCHES
+from fpt.core.legacy_keys import DETAILS, DROPPED, FIXED, IMPLIED, ORIGINAL_DEFAULTS, RENAMED
 from fpt.core.merge import flatten_options
 from fpt.utils.errors import UserError
 
@@ -211,7 +211,7 @@ def test_what_another_option_implies_is_named_where_it_is_off(key: str, caplog: 
 
 def test_tables_do_not_overlap() -> None:
     options = {key for key, _ in flatten_options(OPTIONS)}
-    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(IMPLIED), set(SWITCHES), set(DETAILS), options]
+    tables = [set(RENAMED), set(DROPPED), set(FIXED), set(IMPLIED), set(DETAILS), options]
     assert len(set().union(*tables)) == sum(len(table) for table in tables)
     assert set(RENAMED.values()) <= options
 
@@ -229,26 +229,15 @@ def test_the_one_possible_value_changes_nothing_and_says_nothing(key: str, caplo
 @pytest.mark.parametrize("key", sorted(FIXED))
 def test_another_value_is_an_error_that_says_what_is_missing(key: str) -> None:
     value, note = FIXED[key]
-    others = {bool: not value, int: 7, str: "other", tuple: "('a.pkl',)"}
+    others = {bool: not value, int: 7, float: 0.5, str: "other", tuple: "('a.pkl',)"}
     with pytest.raises(UserError) as caught:
         load_cfg(None, [key, others[type(value)]])
     message = str(caught.value)
     assert f"{key} is {others[type(value)]!r}, but {note}; the only value here is {value!r}" in message
 
 
-@pytest.mark.parametrize("key", sorted(SWITCHES))
-def test_a_switch_that_is_on_is_an_error_and_off_is_silent(key: str, caplog: pytest.LogCaptureFixture) -> None:
-    for off in ("False", "()", "", "off", "0", False, [], 0):
-        assert load_cfg(None, [key, off]) == load_cfg(None)
-    assert not caplog.records
-    for on in ("True", "(1, 2)", "yes", True):
-        with pytest.raises(UserError) as caught:
-            load_cfg(None, [key, on])
-        assert f"{key} is {on!r}, but {SWITCHES[key]}; leave it out (in --set)" in str(caught.value)
-
-
 @pytest.mark.parametrize("key", sorted(DETAILS))
-def test_a_detail_of_a_switch_says_nothing(key: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_detail_says_nothing(key: str, caplog: pytest.LogCaptureFixture) -> None:
     for value in ("True", "0.7", "(400, 500)"):
         assert load_cfg(None, [key, value]) == load_cfg(None)
     assert not caplog.records
@@ -256,7 +245,8 @@ def test_a_detail_of_a_switch_says_nothing(key: str, caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("key", sorted(DROPPED))
 def test_a_dropped_key_that_is_off_is_silent_and_on_has_a_note(key: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert load_cfg(None, [key, "False"]) == load_cfg(None)
+    for off in ("False", "()", "", "off", "0", False, [], 0):
+        assert load_cfg(None, [key, off]) == load_cfg(None)
     assert not caplog.records
     assert load_cfg(None, [key, "7"]) == load_cfg(None)
     assert f"{key} (in --set): without effect: {DROPPED[key]}" in caplog.text

@@ -223,5 +223,6 @@ def test_evaluation_is_that_of_the_averaged_weights() -> None:
 
 def test_selection_prefers_masks() -> None:
     assert selection_metric({"bbox": {"AP": 0.2}, "segm": {"AP": 0.1}}) == 0.1
+    assert selection_metric({"bbox": {"AP": 0.2}, "segm": {"AP": 0.1}, "keypoints": {"AP": 0.3}}) == 0.3
     assert selection_metric({"bbox": {"AP": 0.2}}) == 0.2
     assert selection_metric({}) == -1.0
