@@ -151,6 +151,18 @@ MASKLESS: dict[str, tuple[Callable[[dict], object], str]] = {
 }
 NOTED: dict[str, tuple[Callable[[dict], object], str]] = {
     "key points that are no triples": (_set("keypoints", [1, 2, 2, 3]), "key points that are not x, y, visibility"),
+    "key points of another number": (
+        lambda content: (
+            content["categories"][0].update(keypoints=["a", "b"]),
+            content["annotations"][0].update(keypoints=[5, 7, 2]),
+        ),
+        "1 x objects with another number of key points than their class",
+    ),
+    "key point outside of its image": (
+        _set("keypoints", [500, 7, 2]),
+        "1 x annotated key points outside of their image",
+    ),
+    "visibility of 3": (_set("keypoints", [5, 7, 3]), "1 x key points whose visibility is not 0, 1 or 2"),
     "object that stands there twice": (_again("annotations", id=99), "objects that stand there twice"),
     "polygon without area": (_set("segmentation", [[4, 6, 20, 6, 34, 6]]), "1 x masks that cover nothing"),
 }
@@ -280,7 +292,7 @@ def test_training_over_every_fault(tiny) -> None:
     content = json.loads((tiny.folder / "tiny.json").read_text())
     for number, (_, change, *_) in enumerate(CASES, start=50):
         entry = {**content["annotations"][0], "id": number}
-        change({"annotations": [entry]})
+        change({"annotations": [entry], "categories": content["categories"]})
         content["annotations"].append(entry)
     (tiny.folder / "tiny.json").write_text(json.dumps(content))
     run = tiny.folder / "run"
