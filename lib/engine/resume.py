@@ -11,14 +11,21 @@ import torch
 
 from fpt.checkpoint.checkpoint import Checkpoint, ForeignCheckpoint, load_weights
 from fpt.engine.state import TrainState
+from fpt.structures.coco_classes import are_unnamed
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
 
 def check_classes(trained: Sequence[str], class_names: Sequence[str], *, source: str | Path, dataset: str) -> None:
-    """Raise UserError unless the classes that a checkpoint was trained on are those of a data set, in their order."""
+    """Raise UserError unless the classes that a checkpoint was trained on are those of a data set, in their order.
+
+    Those of a file that keeps no names are, if they are as many.
+    """
     if tuple(trained) == tuple(class_names):
+        return
+    if are_unnamed(trained) and len(trained) == len(class_names):
+        _LOGGER.info("%s keeps no names of classes: they are taken to be those of data set %s", source, dataset)
         return
     raise UserError(
         f"{source} was trained on the {len(trained)} classes {_names(trained)}, but data set "

@@ -21,6 +21,7 @@ from fpt.engine.interrupt import EvaluationStoppedError
 from fpt.evaluation.evaluate import find_evaluators
 from fpt.parallel.data_parallel import DataParallel
 from fpt.solver.build import amp_dtype
+from fpt.structures.coco_classes import are_unnamed
 from fpt.structures.detections import Detections
 from fpt.utils.distributed import gather_everywhere, gather_on_main, max_over_processes, share_of_range
 from fpt.utils.errors import UserError
@@ -41,7 +42,8 @@ def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
 def match_classes(dataset: CocoDataset, model_classes: Sequence[str], *, source: Path | str) -> np.ndarray:
     """int64 [C + 1]: for each label of a model that of the class of the same name in a data set, else 0.
 
-    Where the classes differ, what counts is logged.
+    Where the classes differ, what counts is logged. Those of a file that keeps no names are the data set's, if they are
+    as many.
 
     Args:
         dataset: the data set.
@@ -51,6 +53,12 @@ def match_classes(dataset: CocoDataset, model_classes: Sequence[str], *, source:
     Raises:
         UserError: not a single name is shared.
     """
+    if are_unnamed(model_classes) and len(model_classes) == len(dataset.class_names):
+        if tuple(model_classes) != dataset.class_names:
+            _LOGGER.info(
+                "%s keeps no names of classes: they are taken to be those of data set %s", source, dataset.name
+            )
+        return np.arange(len(model_classes) + 1)
     labels = shared_labels(model_classes, dataset.class_names)
     if tuple(model_classes) == dataset.class_names:
         return labels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _NAMES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,"
     "parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,"
@@ -33,4 +35,13 @@ def class_names(num_classes: int, *, has_keypoints: bool) -> list[str]:
         return [f"unused {number}" if number in _UNUSED_IDS else next(names) for number in range(1, num_classes)]
     if num_classes == 2 and has_keypoints:
         return ["person"]
-    return [f"class {number}" for number in range(1, num_classes)]
+    return _numbers(num_classes - 1)
+
+
+def are_unnamed(names: Sequence[str]) -> bool:
+    """Whether these are the names of classes of which nothing is known but their number."""
+    return list(names) == _numbers(len(names))
+
+
+def _numbers(count: int) -> list[str]:
+    return [f"class {number}" for number in range(1, count + 1)]

@@ -68,14 +68,14 @@ def read_foreign(file: WeightFile, path: str | Path) -> ForeignModel:
     if translated is None:
         raise UserError(f"{path} {_explain(file)}")
     num_classes = num_classes_of(translated.model)
-    has_keypoints = any(".keypoint_branch." in name for name in translated.model)
+    classes = _class_names(translated.model, num_classes)
     log_unused(translated, path)
-    step, batch_size = _number(file.others.get("step")), _number(file.others.get("batch_size"))
+    step, batch_size = _finished_steps(file), _number(file.others.get("batch_size"))
     model = ForeignModel(
         program=translated.program.name,
-        conventions=translated.program.conventions if num_classes else "off",
+        conventions=translated.program.conventions if classes else "off",
         model=translated.model,
-        classes=class_names(num_classes, has_keypoints=has_keypoints) if num_classes else [],
+        classes=classes,
         pixels=translated.pixels,
         step=step,
         images=step * batch_size,
@@ -84,6 +84,13 @@ def read_foreign(file: WeightFile, path: str | Path) -> ForeignModel:
     if translated.program is FPT:
         _read_notes(model, file.others.get(NOTES), num_classes)
     return model
+
+
+def _class_names(model: Mapping[str, Tensor], num_classes: int) -> list[str]:
+    """Names of the classes of a model; none for a backbone, `object` for a proposal network."""
+    if num_classes:
+        return class_names(num_classes, has_keypoints=any(".keypoint_branch." in name for name in model))
+    return ["object"] if "rpn.head.objectness.weight" in model else []
 
 
 def notes_of(conventions: str, classes: Sequence[str], pixels: Sequence[Any] | None) -> str:
@@ -204,6 +211,11 @@ def _is_norm_of_sequence(name: str, file: WeightFile) -> bool:
     """Whether a parameter of a sequence is a normalisation's: its weight has one side."""
     weight = file.tensors.get(f"{name.rpartition('.')[0]}.weight")
     return weight is not None and weight.ndim == 1
+
+
+def _finished_steps(file: WeightFile) -> int:
+    """Of Detectron.pytorch's checkpoint, which holds the number of its last step, counted from 0."""
+    return _number(file.others["step"]) + 1 if "step" in file.others else 0
 
 
 def _number(value: Any) -> int:

@@ -170,7 +170,11 @@ def test_checkpoint_of_detectron_pytorch_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "model_step41.pth"
     torch.save(content, file)
     checkpoint = load_checkpoint(file)
-    assert (checkpoint.step, checkpoint.images, checkpoint.origin.program) == (41, 82, "detectron.pytorch")
+    assert (checkpoint.step, checkpoint.images, checkpoint.origin.program) == (
+        42,
+        84,
+        "detectron.pytorch",
+    )  # steps 0 to 41
     load_weights(small_model(), checkpoint, source=file)
     wanted = {name for name, p in model.named_parameters() if p.requires_grad}
     assert set(checkpoint.origin.momentum) == wanted
