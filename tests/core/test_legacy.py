@@ -103,6 +103,41 @@ RETINANET:
   SOFTMAX: True
 """
 
+KEYPOINT_RCNN = """
+MODEL:
+  TYPE: generalized_rcnn
+  CONV_BODY: FPN.fpn_ResNet50_conv5_body
+  NUM_CLASSES: 2
+  FASTER_RCNN: True
+  KEYPOINTS_ON: True
+FPN:
+  FPN_ON: True
+  MULTILEVEL_ROIS: True
+  MULTILEVEL_RPN: True
+KRCNN:
+  ROI_KEYPOINTS_HEAD: keypoint_rcnn_heads.roi_pose_head_v1convX
+  NUM_STACKED_CONVS: 8
+  NUM_KEYPOINTS: 17
+  USE_DECONV_OUTPUT: True
+  CONV_INIT: MSRAFill
+  CONV_HEAD_DIM: 512
+  UP_SCALE: 2
+  HEATMAP_SIZE: 56
+  ROI_XFORM_METHOD: RoIAlign
+  ROI_XFORM_RESOLUTION: 14
+  ROI_XFORM_SAMPLING_RATIO: 2
+  KEYPOINT_CONFIDENCE: bbox
+  MIN_KEYPOINT_COUNT_FOR_VALID_MINIBATCH: 20
+TRAIN:
+  DATASETS: ('keypoints_coco_2017_train',)
+  SCALES: (640, 672, 704, 736, 768, 800)
+TEST:
+  DATASETS: ('keypoints_coco_2017_val',)
+  KPS_AUG:
+    ENABLED: True
+    H_FLIP: True
+"""
+
 C4 = """
 MODEL:
   TYPE: generalized_rcnn
@@ -155,6 +190,15 @@ def test_caffe2_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert (cfg.TEST.SCALE, cfg.MODEL.NUM_CLASSES) == (600, 0)
     assert "TRAIN.DATASET (in" in caplog.text
     assert "renamed to TRAIN.DATASETS" in caplog.text
+
+
+def test_keypoint_rcnn_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "fpt"):
+        cfg = load_cfg(write(tmp_path, KEYPOINT_RCNN))
+    assert cfg.MODEL.KEYPOINTS_ON
+    assert (cfg.KRCNN.NUM_KEYPOINTS, cfg.KRCNN.HEATMAP_SIZE, cfg.KRCNN.CONV_HEAD_DIM) == (17, 56, 512)
+    assert "KRCNN.MIN_KEYPOINT_COUNT_FOR_VALID_MINIBATCH" in caplog.text
+    assert "there is no test-time augmentation of key points here" in caplog.text
 
 
 def test_missing_features_are_refused_together(tmp_path: Path) -> None:

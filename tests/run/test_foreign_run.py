@@ -41,7 +41,7 @@ def _cfg(folder: Path) -> CfgNode:
 
 
 def _write_their_checkpoint(path: Path, cfg: CfgNode) -> dict[str, float]:
-    """Step 5 of a run there, the sixth; the momentum of each trained parameter holds its number: these, by our names."""
+    """Step 5 of a run there, the sixth; the momentum of each trained parameter is its number: these, by our names."""
     torch.manual_seed(1)
     model = build_model(cfg, num_classes=8)
     renaming = DETECTRON_PYTORCH.renaming(our_layout(model.state_dict()))
