@@ -40,7 +40,14 @@ class DataChecker:
 
     def _open(self, name: str) -> CocoDataset:
         if name not in self._opened:
-            self._opened[name] = build_dataset(self.cfg, name, is_train=True, with_masks=False, logs_report=False)
+            self._opened[name] = build_dataset(
+                self.cfg,
+                name,
+                is_train=True,
+                with_masks=False,
+                with_keypoints=self.cfg.MODEL.KEYPOINTS_ON,
+                logs_report=False,
+            )
         return self._opened[name]
 
     def check(self, name: str, *, reads_images: bool = False, draw_dir: Path | None = None) -> Iterator[Remark]:
@@ -56,6 +63,8 @@ class DataChecker:
         """
         dataset = self._open(name)
         masks = "masks" if dataset.has_masks else "boxes only"
+        if dataset.keypoint_layout is not None:
+            masks += f", {len(dataset.keypoint_layout)} key points ({', '.join(dataset.keypoint_layout.names)})"
         classes = ", ".join(dataset.class_names)
         yield Remark(f"data set {name}: {len(dataset.class_names)} classes ({classes}), {masks}")
         yield Remark(dataset.report.text(), is_fault=dataset.report.has_faults)

@@ -36,6 +36,24 @@ def test_report_and_exit_status(
     assert ("a.png: the image is truncated" in shown) == is_damaged
 
 
+def test_key_points_are_counted_and_checked(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((tiny.folder / "tiny.json").read_text())
+    content["categories"][0] |= {"keypoints": ["left", "right"], "skeleton": [[1, 2]]}
+    for item in content["annotations"]:
+        if item["category_id"] == content["categories"][0]["id"]:
+            item["keypoints"] = [item["bbox"][0], item["bbox"][1], 2, item["bbox"][0] + 3, item["bbox"][1] + 3, 1]
+    (tiny.folder / "tiny.json").write_text(json.dumps(content))
+    draw = tiny.folder / "looks"
+    assert main(tiny.arguments("--draw", draw, "--set", "MODEL.KEYPOINTS_ON", "True")) == 0
+    assert "2 key points (left, right)" in capsys.readouterr().out
+    assert list(draw.rglob("*.png"))
+    content["categories"][1]["keypoints"] = ["nose"]
+    (tiny.folder / "tiny.json").write_text(json.dumps(content))
+    assert main(tiny.arguments("--set", "MODEL.KEYPOINTS_ON", "True")) == 1
+    assert "have other key points (2 and 1)" in capsys.readouterr().out
+    assert main(tiny.arguments()) == 0
+
+
 def test_images_are_read_only_where_that_is_asked_for(tiny, capsys: pytest.CaptureFixture[str]) -> None:
     (tiny.folder / "images" / "1.png").write_bytes(b"no image")
     assert main(tiny.arguments()) == 0

@@ -70,6 +70,21 @@ def test_there_and_back(tmp_path: Path, checkpoint: Path, program: str, suffix: 
     assert read_weight_file(there).tensors.keys() != original.keys() or program == "fpt"
 
 
+@pytest.mark.parametrize("program", [name for name in TARGETS if name != "fpt"])
+def test_key_points_there_and_back(tmp_path: Path, program: str) -> None:
+    options = ("MODEL.KEYPOINTS_ON", "True", "KRCNN.NUM_KEYPOINTS", "5", "KRCNN.CONV_HEAD_DIM", "16")
+    model = _model(*options)
+    _fill(model, is_affine=True)
+    config = load_cfg(None, [*OPTIONS, *options]).dump()
+    save_checkpoint(tmp_path / "a.pth", Checkpoint(model=model.state_dict(), classes=CLASSES, config=config, step=3))
+    assert convert(tmp_path / "a.pth", tmp_path / "there.pkl", program=program) == []
+    convert(tmp_path / "there.pkl", tmp_path / "back.pth")
+    returned = load_checkpoint(tmp_path / "back.pth").model
+    names = [name for name in returned if ".keypoint_branch." in name]
+    assert len(names) == 18
+    assert all(torch.equal(returned[name], model.state_dict()[name]) for name in names)
+
+
 @pytest.mark.parametrize("program", ["detectron", "detectron.pytorch"])
 def test_statistics_become_a_scale_and_a_bias(tmp_path: Path, program: str) -> None:
     model = _model()

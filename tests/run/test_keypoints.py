@@ -29,7 +29,7 @@ SMALL = (
     *("RESNETS.BASE_CHANNELS", "16", "FPN.DIM", "16", "FAST_RCNN.MLP_HEAD_DIM", "16", "MRCNN.DIM_REDUCED", "16"),
     *("KRCNN.CONV_HEAD_DIM", "16", "KRCNN.NUM_STACKED_CONVS", "1", "TRAIN.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "2"),
     *("TEST.SCORE_THRESH", "0.0", "TEST.DETECTIONS_PER_IM", "3", "DATA_LOADER.NUM_THREADS", "0"),
-    *("DEVICE", "cpu", "VIS_TH", "0"),
+    *("DEVICE", "cpu", "VIS_TH", "0", "MODEL.MASK_ON", "True"),
 )
 NAMES = ("top", "right", "bottom", "left", "centre")
 LAYOUT = KeypointLayout(NAMES, ((0, 4), (1, 4)))
