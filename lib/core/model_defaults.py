@@ -137,6 +137,7 @@ RETINANET: Group = {
     # Head.
     "NUM_CONVS": Option(4, "Convolutions before the class logits, and before the offsets.", low=1, high=64),
     "SHARE_CLS_BBOX_TOWER": Option(False, "The same convolutions before both."),
+    "USE_GN": Option(False, "GroupNorm after each of them, the same for all levels: to train from scratch."),
     "PRIOR_PROB": Option(0.01, "Probability of each class at the start.", low=1e-9, high=0.5),
     # Anchors.
     "ASPECT_RATIOS": Option((0.5, 1.0, 2.0), "Height / width of the anchors.", low=1e-3, high=1000),

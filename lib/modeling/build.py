@@ -64,7 +64,7 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
     }
     maps: dict[str, Any] = {"in_channels": neck.out_channels, "strides": neck.strides}
     if cfg.RETINANET.RETINANET_ON:
-        model: Detector = build_retinanet(cfg, num_classes=num_classes, **maps, **parts)
+        model: Detector = build_retinanet(cfg, num_classes=num_classes, norm=norm, **maps, **parts)
     elif cfg.MODEL.RPN_ONLY:
         model = ProposalNetwork(rpn=build_rpn(cfg, **maps), num_classes=num_classes, **parts)
     else:

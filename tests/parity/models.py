@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -31,7 +32,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "keypointrcnn_resnet50_fpn": ("MODEL.KEYPOINTS_ON", "True", "KRCNN.NUM_KEYPOINTS", "17"),
     "retinanet_resnet50_fpn": RETINANET,
 }
+QUICK = ("maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+"""Those that together hold all parts; Faster R-CNN has none of its own."""
 NUM_CLASSES = 6
+NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS]
 DEVIATIONS = {
     "rpn.head.cls_logits": 2.0,
     "rpn.head.bbox_pred": 0.3,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from .models import OPTIONS, found_by_ours, found_by_theirs, make_pair
+from .models import NAMES, OPTIONS, found_by_ours, found_by_theirs, make_pair
 
 PHOTOS = sorted((Path(os.environ.get("FPT_SHARED", "shared")) / "data" / "coco").rglob("*.jpg"))
 
@@ -63,7 +63,7 @@ def _compare(name: str, images: list[Tensor]) -> tuple[int, float]:
     return count, equal / max(pixels, 1)
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_images_that_are_drawn(name: str) -> None:
     count, share = _compare(name, [_drawn(128, 200, 1), _drawn(161, 128, 2)])
     assert count > 100

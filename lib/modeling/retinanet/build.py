@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fpt.core.config_node import CfgNode
+from fpt.layers.norm import NormBuilder
 from fpt.modeling.levels import select_levels
 from fpt.modeling.retinanet.head import RetinaNetHead
 from fpt.modeling.retinanet.losses import RetinaNetLosses
@@ -15,7 +16,7 @@ from fpt.modeling.settings import CONVENTIONS
 
 
 def build_retinanet(
-    cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...], num_classes: int, **parts: Any
+    cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...], num_classes: int, norm: NormBuilder, **parts: Any
 ) -> RetinaNet:
     """The head on levels FPN.RPN_MIN_LEVEL to RPN_MAX_LEVEL, and the rest of the model.
 
@@ -24,6 +25,7 @@ def build_retinanet(
         in_channels: channels of each map of the neck.
         strides: their strides, finest first.
         num_classes: background included.
+        norm: builder of GroupNorm.
         parts: what Detector takes besides.
 
     Raises:
@@ -56,6 +58,7 @@ def build_retinanet(
             num_convs=options.NUM_CONVS,
             prior=options.PRIOR_PROB,
             shares_tower=options.SHARE_CLS_BBOX_TOWER,
+            norm=norm if options.USE_GN else None,
         ),
         anchor_generator=anchor_generator,
         loss=RetinaNetLosses(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fpt.layers.conv import conv_block, init_weight
+from fpt.layers.norm import NormBuilder
 
 
 class RetinaNetHead(nn.Module):
@@ -22,6 +23,7 @@ class RetinaNetHead(nn.Module):
         num_convs: convolutions of each tower.
         prior: probability of each class that the logits start from.
         shares_tower: one tower for both.
+        norm: builder of the normalisation after each convolution, the same for all levels; None = none.
     """
 
     def __init__(
@@ -33,11 +35,12 @@ class RetinaNetHead(nn.Module):
         num_convs: int = 4,
         prior: float = 0.01,
         shares_tower: bool = False,
+        norm: NormBuilder | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.cls_tower = _tower(in_channels, num_convs)
-        self.box_tower = nn.Sequential() if shares_tower else _tower(in_channels, num_convs)
+        self.cls_tower = _tower(in_channels, num_convs, norm)
+        self.box_tower = nn.Sequential() if shares_tower else _tower(in_channels, num_convs, norm)
         self.shares_tower = shares_tower
         self.cls_logits = nn.Conv2d(in_channels, num_anchors * num_classes, 3, padding=1)
         self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, 3, padding=1)
@@ -55,8 +58,8 @@ class RetinaNetHead(nn.Module):
         return logits, offsets
 
 
-def _tower(channels: int, num_convs: int) -> nn.Sequential:
-    tower = nn.Sequential(*(conv_block(channels, channels, norm=None) for _ in range(num_convs)))
+def _tower(channels: int, num_convs: int, norm: NormBuilder | None) -> nn.Sequential:
+    tower = nn.Sequential(*(conv_block(channels, channels, norm=norm) for _ in range(num_convs)))
     for layer in tower.modules():
         if isinstance(layer, nn.Conv2d):
             init_weight(layer, method="GaussianFill", std=0.01)

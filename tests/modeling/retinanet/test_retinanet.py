@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.retinanet import RetinaNetHead as Reference
 from torchvision.ops import box_iou
@@ -154,3 +155,17 @@ def test_the_attention_of_its_pyramid_is_shown() -> None:
     maps = pyramid_of(cfg, model, np.zeros((64, 96, 3), np.uint8))
     assert [tuple(x.shape[-2:]) for x in maps.values()] == [(8, 12), (4, 6), (2, 3)]
     assert look(model.neck.transformer, maps, (40.0, 20.0), (64, 96))
+
+
+def test_group_norm_in_the_head() -> None:
+    torch.manual_seed(0)
+    head = RetinaNetHead(
+        in_channels=8, num_anchors=2, num_classes=3, num_convs=2, norm=lambda channels: nn.GroupNorm(2, channels)
+    )
+    names = {name for name, _ in head.named_parameters()}
+    assert {"cls_tower.0.1.weight", "box_tower.1.1.bias"} <= names
+    assert "cls_tower.0.0.bias" not in names
+    logits, offsets = head([torch.randn(1, 8, 4, 6), torch.randn(1, 8, 2, 3)])
+    assert [x.shape for x in logits] == [(1, 48, 3), (1, 12, 3)]
+    sum((x**2).sum() for x in (*logits, *offsets)).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in head.parameters())
