@@ -68,12 +68,11 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
     elif cfg.MODEL.RPN_ONLY:
         model = ProposalNetwork(rpn=build_rpn(cfg, **maps), num_classes=num_classes, **parts)
     else:
+        rpn = None if cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES else build_rpn(cfg, **maps)
         res5 = _missing_res5(backbone, strides)
         roi_heads = build_roi_heads(cfg, num_classes=num_classes, norm=norm, res5=res5, **maps)
-        if cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES:
-            model = FastRCNN(roi_heads=roi_heads, num_classes=num_classes, **parts)
-        else:
-            model = GeneralizedRCNN(rpn=build_rpn(cfg, **maps), roi_heads=roi_heads, num_classes=num_classes, **parts)
+        parts |= {"roi_heads": roi_heads, "num_classes": num_classes}
+        model = FastRCNN(**parts) if rpn is None else GeneralizedRCNN(rpn=rpn, **parts)
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 
 

@@ -125,7 +125,13 @@ def found_by_theirs(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 
 def found_by_ours(model: Detector, image: Tensor) -> dict[str, Tensor]:
-    """Detections of our model."""
+    """Detections of our model, and of a keypoint head its heat maps, float32 [D, K, S, S]."""
+    heads = getattr(model, "roi_heads", None)
+    branch = getattr(heads, "keypoint_branch", None)
+    kept: dict[str, Tensor] = {}
+    hook = branch and branch.head.register_forward_hook(lambda _, __, output: kept.update(heat_maps=output))
     with torch.no_grad():
         (found,) = model([image])
-    return found
+    if hook is not None:
+        hook.remove()
+    return {**found, **kept}

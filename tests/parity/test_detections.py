@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .models import NAMES, OPTIONS, found_by_ours, found_by_theirs, make_pair
@@ -28,7 +30,7 @@ def _drawn(h: int, w: int, seed: int) -> Tensor:
     """Noise with something to see at every scale."""
     generator = torch.Generator().manual_seed(seed)
     parts = [torch.rand(1, 3, 2**n + 1, 2**n + 1, generator=generator) for n in (1, 3, 5, 7)]
-    layers = [torch.nn.functional.interpolate(part, (h, w), mode="bilinear", align_corners=True)[0] for part in parts]
+    layers = [F.interpolate(part, (h, w), mode="bilinear", align_corners=True)[0] for part in parts]
     return (sum(layers) / 4 * 255).to(torch.uint8)
 
 
@@ -55,12 +57,28 @@ def _compare(name: str, images: list[Tensor]) -> tuple[int, float]:
         assert len(set(index.tolist())) == size
         assert (expected["scores"] - found["scores"][index]).abs().max() < 1e-4
         if "keypoints" in expected:
-            assert (expected["keypoints"] - found["keypoints"][index])[..., :2].abs().max() < 0.05
+            _compare_points(
+                expected["keypoints"], found["keypoints"][index], found["heat_maps"][index], found["boxes"][index]
+            )
         if "masks" in expected:
             same = (expected["masks"] >= 0.5) == (found["masks"][index] >= 0.5)
             equal, pixels = equal + same.sum().item(), pixels + same.numel()
         count += size
     return count, equal / max(pixels, 1)
+
+
+def _compare_points(expected: Tensor, found: Tensor, heat_maps: Tensor, boxes: Tensor) -> None:
+    """Points are within 0.05 pixels, but for maps with two peaks that are equally high up to rounding."""
+    distances = (expected - found)[..., :2].abs().amax(dim=-1)
+    others = (distances >= 0.05).nonzero().tolist()
+    assert len(others) <= 1e-3 * distances.numel() + 1
+    for row, point in others:
+        low, high = boxes[row, :2], boxes[row, 2:]
+        size = [math.ceil(side) for side in (high - low).clamp(min=1).tolist()]
+        fine = F.interpolate(heat_maps[row, point][None, None], size=size[::-1], mode="bicubic")[0, 0]
+        place = (expected[row, point, :2] - low) * torch.tensor(size) / (high - low)
+        x, y = (int(value) for value in place.floor())
+        assert fine.max() - fine[y, x] < 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
