@@ -48,7 +48,13 @@ def test_every_recipe_has_its_losses() -> None:
     assert all(len(losses) == RECIPES.STEPS for losses in EXPECTED.values())
 
 
-@pytest.mark.parametrize("recipe", EXPECTED)
+SLOW = ("FPT Faster R-CNN", "FPT Faster R-CNN, 2 fc")
+"""Those whose parts are in others."""
+
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXPECTED]
+)
 def test_losses_are_those_that_are_kept(recipe: str, data: Path, tmp_path: Path) -> None:
     losses = RECIPES.losses_of(recipe, data=data, run=tmp_path)
     assert len(losses) == RECIPES.STEPS

@@ -32,8 +32,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "keypointrcnn_resnet50_fpn": ("MODEL.KEYPOINTS_ON", "True", "KRCNN.NUM_KEYPOINTS", "17"),
     "retinanet_resnet50_fpn": RETINANET,
 }
-QUICK = ("maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
-"""Those that together hold all parts; Faster R-CNN has none of its own."""
+QUICK = ("maskrcnn_resnet50_fpn",)
+"""Key points and RetinaNet have quick tests of their parts beside theirs."""
 NUM_CLASSES = 6
 NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS]
 DEVIATIONS = {
