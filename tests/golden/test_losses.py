@@ -48,7 +48,7 @@ def test_every_recipe_has_its_losses() -> None:
     assert all(len(losses) == RECIPES.STEPS for losses in EXPECTED.values())
 
 
-SLOW = ("FPT Faster R-CNN", "FPT Faster R-CNN, 2 fc")
+SLOW = ("FPT Faster R-CNN", "FPT Faster R-CNN, 2 fc", "BFP with GT and RT", "nuts, MobileNetV2")
 """Those whose parts are in others."""
 
 

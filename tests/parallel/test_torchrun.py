@@ -131,6 +131,7 @@ NO_CHANCE = [
 """All anchors and RoIs are taken, nothing is dropped, images are padded to one size; rounding errors do not grow."""
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
     more = ["--disp_interval", "1", "--iter_size", "1", "--set", *NO_CHANCE]
     together = subprocess.run(

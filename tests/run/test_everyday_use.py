@@ -126,6 +126,7 @@ def test_pycocotools_of_ones_own_gives_the_same_numbers(trained, tmp_path: Path)
     assert json.loads((tmp_path / "metrics.json").read_text())["bbox"]["AP"] == metrics["bbox"]["AP"]
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_many_images(trained) -> None:
     predictor = Predictor(trained.checkpoint, score_threshold=0.0)
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
