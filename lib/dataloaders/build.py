@@ -64,7 +64,6 @@ def build_dataset(
     files = find_dataset(name, cfg.DATASETS)
     read = find_part(DATASET_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
     ann_file, image_dir = find_files(cfg, name)
-    phase = cfg.TRAIN if is_train else cfg.TEST
     return CocoDataset(
         name=name,
         ann_file=ann_file,
@@ -75,8 +74,8 @@ def build_dataset(
         with_masks=with_masks,
         with_keypoints=with_keypoints,
         flip_pairs=cfg.KRCNN.FLIP_PAIRS,
-        proposals=_find_proposals(cfg, name, phase),
-        max_proposals=phase.RPN_POST_NMS_TOP_N,
+        proposals=_find_proposals(cfg, name, is_train=is_train),
+        max_proposals=(cfg.TRAIN if is_train else cfg.TEST).RPN_POST_NMS_TOP_N,
         is_class_agnostic=cfg.MODEL.RPN_ONLY,
         min_area=cfg.TRAIN.GT_MIN_AREA if is_train else -1.0,
         limit=_DEBUG_IMAGES if cfg.DEBUG else None,
@@ -88,20 +87,22 @@ def build_dataset(
     )
 
 
-def _find_proposals(cfg: CfgNode, name: str, phase: CfgNode) -> Proposals | None:
-    """The proposals of a data set, where a model is to have some."""
+def _find_proposals(cfg: CfgNode, name: str, *, is_train: bool) -> Proposals | None:
+    """The proposals of a data set, where a model is to have some; a set of the other phase has those of that."""
     if not (cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES):
         return None
-    key = "TRAIN" if phase is cfg.TRAIN else "TEST"
-    if name not in phase.DATASETS or not phase.PROPOSAL_FILES:
-        raise UserError(
-            f"data set {name}: {key}.PROPOSAL_FILES names no file of proposals for it, but the model needs them while "
-            "training and in evaluation"
-        )
-    file = phase.PROPOSAL_FILES[phase.DATASETS.index(name)]
-    if "://" in file:
-        raise UserError(f"{key}.PROPOSAL_FILES: {file} is an address; download it, and give the file")
-    return read_proposals(resolve_weights_path(cfg, file))
+    own, other = ("TRAIN", "TEST") if is_train else ("TEST", "TRAIN")
+    for key in (own, other):
+        names, files = cfg[key].DATASETS, cfg[key].PROPOSAL_FILES
+        if files and name in names:
+            file = files[names.index(name)]
+            if "://" in file:
+                raise UserError(f"{key}.PROPOSAL_FILES: {file} is an address; download it, and give the file")
+            return read_proposals(resolve_weights_path(cfg, file))
+    raise UserError(
+        f"data set {name}: {own}.PROPOSAL_FILES names no file of proposals for it, but the model needs them while "
+        "training and in evaluation"
+    )
 
 
 def build_reading(cfg: CfgNode) -> ImageReading:

@@ -13,8 +13,8 @@ import numpy as np
 from fpt.annotations.json_file import load_json_list
 from fpt.checkpoint.formats.pickles import read_numpy_pickle
 from fpt.utils.errors import UserError
+from fpt.utils.files import write_atomic
 
-SUFFIXES = (".npz", ".json", ".pkl")
 _MAX_OPERATIONS = 50_000_000
 """Of a pickle: two arrays an image, for a million images."""
 
@@ -61,15 +61,14 @@ class Proposals:
 
 
 def write_proposals(path: Path, proposals: Proposals) -> None:
-    """Write our own form, which `read_proposals` reads."""
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            image_ids=proposals.image_ids,
-            offsets=proposals.offsets,
-            boxes=proposals.boxes,
-            scores=proposals.scores,
-        )
+    """Write our own form, which `read_proposals` reads; the folder is made when it is missing."""
+    p = proposals
+    write_atomic(
+        path,
+        lambda file: np.savez_compressed(
+            file, image_ids=p.image_ids, offsets=p.offsets, boxes=p.boxes, scores=p.scores
+        ),
+    )
 
 
 def pack_proposals(
@@ -105,7 +104,7 @@ def read_proposals(path: Path) -> Proposals:
         raise UserError(f"{path}: there is no such file of proposals")
     readers = {".npz": _read_npz, ".json": _read_json, ".pkl": _read_detectron}
     if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: proposals are read from {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: proposals are read from {', '.join(readers)}")
     try:
         found = readers[path.suffix.lower()](path)
     except UserError:

@@ -17,7 +17,6 @@ from fpt.modeling.backbone.build import build_backbone, find_backbone
 from fpt.modeling.backbone.resnet import LEVELS, ResNet
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.detector import Detector, GeneralizedRCNN
-from fpt.modeling.fast_rcnn import FastRCNN
 from fpt.modeling.levels import channels_of, strides_of
 from fpt.modeling.neck.build import NECKS, build_neck
 from fpt.modeling.normalizer import ImageNormalizer
@@ -68,11 +67,14 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
     elif cfg.MODEL.RPN_ONLY:
         model = ProposalNetwork(rpn=build_rpn(cfg, **maps), num_classes=num_classes, **parts)
     else:
-        rpn = None if cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES else build_rpn(cfg, **maps)
+        has_files = cfg.TRAIN.PROPOSAL_FILES or cfg.TEST.PROPOSAL_FILES
         res5 = _missing_res5(backbone, strides)
-        roi_heads = build_roi_heads(cfg, num_classes=num_classes, norm=norm, res5=res5, **maps)
-        parts |= {"roi_heads": roi_heads, "num_classes": num_classes}
-        model = FastRCNN(**parts) if rpn is None else GeneralizedRCNN(rpn=rpn, **parts)
+        model = GeneralizedRCNN(
+            rpn=None if has_files else build_rpn(cfg, **maps),
+            roi_heads=build_roi_heads(cfg, num_classes=num_classes, norm=norm, res5=res5, **maps),
+            num_classes=num_classes,
+            **parts,
+        )
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 
 
@@ -117,7 +119,7 @@ def load_pretrained_backbone(model: Detector, cfg: CfgNode) -> None:
 
 def _whole_network(model: Detector) -> nn.Module:
     """The backbone, with the res5 of the box head as its ``layer4`` where it stands there."""
-    if not isinstance(model, GeneralizedRCNN | FastRCNN) or not isinstance(model.roi_heads.box_head, Conv5BoxHead):
+    if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads.box_head, Conv5BoxHead):
         return model.backbone
     network = nn.Module()
     for name, child in (*model.backbone.named_children(), ("layer4", model.roi_heads.box_head.res5)):
@@ -127,7 +129,7 @@ def _whole_network(model: Detector) -> nn.Module:
 
 def _copy_res5_to_masks(model: Detector) -> None:
     """Start a res5 that the mask head has for itself (v0up) as that of the box head."""
-    if not isinstance(model, GeneralizedRCNN | FastRCNN):
+    if not isinstance(model, GeneralizedRCNN):
         return
     branch, box_head = model.roi_heads.mask_branch, model.roi_heads.box_head
     own = getattr(branch.head, "res5", None) if branch is not None else None

@@ -30,9 +30,6 @@ class Detector(nn.Module):
         hides_padding: the neck does not see what lies beyond the images of a batch.
     """
 
-    needs_proposals = False
-    """Whether the targets hold ``proposals``, in evaluation mode too."""
-
     def __init__(
         self,
         *,
@@ -60,6 +57,11 @@ class Detector(nn.Module):
     def num_keypoints(self) -> int:
         """Key points that the model predicts of an object; 0 = none."""
         return 0
+
+    @property
+    def needs_proposals(self) -> bool:
+        """Whether the targets hold ``proposals``, in evaluation mode too."""
+        return False
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None
@@ -138,15 +140,15 @@ class Detector(nn.Module):
 
 
 class GeneralizedRCNN(Detector):
-    """Two stages: Faster and Mask R-CNN on any backbone and neck.
+    """Heads on proposals: Faster, Mask and Keypoint R-CNN on any backbone and neck.
 
     Args:
-        rpn: maps -> proposals.
+        rpn: maps -> proposals; None = they come with the images (Fast R-CNN, Girshick 2015).
         roi_heads: maps and proposals -> losses or detections.
         parts: as of Detector.
     """
 
-    def __init__(self, *, rpn: RegionProposalNetwork, roi_heads: RoIHeads, **parts: Any) -> None:
+    def __init__(self, *, rpn: RegionProposalNetwork | None, roi_heads: RoIHeads, **parts: Any) -> None:
         super().__init__(**parts)
         self.rpn = rpn
         self.roi_heads = roi_heads
@@ -157,23 +159,40 @@ class GeneralizedRCNN(Detector):
 
     @property
     def num_keypoints(self) -> int:
-        return self.roi_heads.num_keypoints
+        branch = self.roi_heads.keypoint_branch
+        return 0 if branch is None else branch.num_keypoints
+
+    @property
+    def needs_proposals(self) -> bool:
+        return self.rpn is None
 
     def losses(
         self, features: dict[str, Tensor], batch: ImageList, targets: Sequence[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, and of the branches ``loss_mask`` and
-        ``loss_kps``.
+        """``loss_rpn_cls`` and ``loss_rpn_bbox`` of the RPN, ``loss_cls``, ``loss_bbox``, and of the branches
+        ``loss_mask`` and ``loss_kps``.
         """
-        proposals, losses = self.rpn(features, sizes_hw=batch.sizes_hw, targets=targets)
+        proposals, losses = self._propose(features, batch, targets)
         return {**losses, **self.roi_heads.losses(features, proposals, targets)}
 
     def detections(
         self, features: dict[str, Tensor], batch: ImageList, given: Sequence[dict[str, Tensor]] | None
     ) -> list[dict[str, Tensor]]:
-        del given
-        proposals, _ = self.rpn(features, sizes_hw=batch.sizes_hw)
+        if self.rpn is None and (given is None or any("proposals" not in item for item in given)):
+            raise UserError(
+                "this model classifies the proposals of a data set (TEST.PROPOSAL_FILES); it finds nothing in an image "
+                "alone"
+            )
+        proposals, _ = self._propose(features, batch, given)
         return self.roi_heads.detect(features, proposals, sizes_hw=batch.sizes_hw)
+
+    def _propose(
+        self, features: dict[str, Tensor], batch: ImageList, targets: Sequence[dict[str, Tensor]] | None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals of each image, and the losses of the network that makes them."""
+        if self.rpn is None:
+            return [target["proposals"] for target in targets or ()], {}
+        return self.rpn(features, sizes_hw=batch.sizes_hw, targets=targets)
 
 
 def compile_backbone(model: nn.Module, *, backend: str = "inductor") -> None:

@@ -250,7 +250,6 @@ def _evaluate_or_explain(
 
 
 def _write_proposals(path: Path, detections: Sequence[Detections]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     ids = [found.image_id for found in detections]
     write_proposals(path, pack_proposals(ids, [found.boxes for found in detections], [d.scores for d in detections]))
     _LOGGER.info("proposals of %d images: %s", len(ids), path)

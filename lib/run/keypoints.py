@@ -48,19 +48,29 @@ def keypoints_of_data(cfg: CfgNode, layout: KeypointLayout | None) -> CfgNode:
 
 
 def keypoints_of_model(cfg: CfgNode, checkpoint: Checkpoint) -> CfgNode:
-    """A frozen copy with the key points that a checkpoint's model knows, where KRCNN leaves them open."""
-    if not cfg.MODEL.KEYPOINTS_ON or (cfg.KRCNN.NUM_KEYPOINTS and cfg.KRCNN.KEYPOINT_NAMES):
+    """A frozen copy with the key points that a checkpoint's model knows, where KRCNN leaves them open.
+
+    Where it says another number it stays as it is: the weights do not fit then, which loading them says.
+    """
+    options = cfg.KRCNN
+    if not cfg.MODEL.KEYPOINTS_ON or (options.NUM_KEYPOINTS and options.KEYPOINT_NAMES):
         return cfg
-    if isinstance(checkpoint, ForeignCheckpoint):
-        heads = [
-            value for name, value in checkpoint.model.items() if name.endswith("keypoint_branch.head.upsample.weight")
-        ]
-        number = heads[0].shape[1] if heads else cfg.KRCNN.NUM_KEYPOINTS
-        if number == len(COCO_PERSON):
-            return _with_layout(cfg, COCO_PERSON)
-        return _with_layout(cfg, KeypointLayout(tuple(f"point {i}" for i in range(1, number + 1))))
-    layout = layout_of(parse_cfg(checkpoint.config, source="the checkpoint"))
-    return cfg if layout is None else _with_layout(cfg, layout)
+    layout = _layout_of_checkpoint(checkpoint)
+    if layout is None or options.NUM_KEYPOINTS not in (0, len(layout)):
+        return cfg
+    return _with_layout(cfg, layout)
+
+
+def _layout_of_checkpoint(checkpoint: Checkpoint) -> KeypointLayout | None:
+    """Those of its configuration; of another program's model COCO's, or numbers."""
+    if not isinstance(checkpoint, ForeignCheckpoint):
+        return layout_of(parse_cfg(checkpoint.config, source="the checkpoint"))
+    heads = [value for name, value in checkpoint.model.items() if name.endswith("keypoint_branch.head.upsample.weight")]
+    if not heads:
+        return None
+    number = heads[0].shape[1]
+    is_person = number == len(COCO_PERSON)
+    return COCO_PERSON if is_person else KeypointLayout(tuple(f"point {i}" for i in range(1, number + 1)))
 
 
 def layout_of(cfg: CfgNode) -> KeypointLayout | None:

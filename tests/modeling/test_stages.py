@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fpt.modeling.build import build_model
-from fpt.modeling.fast_rcnn import FastRCNN
+from fpt.modeling.detector import GeneralizedRCNN
 from fpt.modeling.proposal_network import ProposalNetwork
 from fpt.utils.errors import UserError
 
@@ -24,7 +24,7 @@ def _proposal_network(**options: bool) -> ProposalNetwork:
     return build_model(cfg, num_classes=2)
 
 
-def _fast_rcnn() -> FastRCNN:
+def _fast_rcnn() -> GeneralizedRCNN:
     cfg = tiny_cfg()
     cfg.TEST.PROPOSAL_FILES = ("p.npz",)
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
 
 from fpt.checkpoint.checkpoint import load_checkpoint
@@ -20,7 +21,7 @@ from fpt.run.keypoints import keypoints_of_data, layout_of
 from fpt.run.options import EvaluationOptions, RunOptions
 from fpt.run.predictor import Predictor
 from fpt.run.train import train
-from fpt.structures.keypoints import KeypointLayout
+from fpt.structures.keypoints import COCO_PERSON, KeypointLayout
 from fpt.synthetic.shapes import generate_shapes
 from fpt.utils.errors import UserError
 
@@ -110,6 +111,22 @@ def test_evaluation_by_the_yaml_file(run: Path) -> None:
     results = json.loads((run / "test" / "keypoints.json").read_text())
     assert len(results[0]["keypoints"]) == 15
     assert len(list((run / "test" / "vis").glob("*.png"))) == 4
+
+
+def test_another_number_than_the_model_has(run: Path) -> None:
+    cfg = load_cfg(DEMO, [*SMALL, "DATA_DIR", str(run.parent), "KRCNN.NUM_KEYPOINTS", "17"])
+    with pytest.raises(UserError, match=r"shapes differ.*keypoint_branch.head.upsample"):
+        Predictor(_last(run), cfg=cfg)
+
+
+def test_a_model_of_another_program_finds_coco_points(tmp_path: Path) -> None:
+    with torch.device("cpu"):
+        theirs = torchvision.models.get_model("keypointrcnn_resnet50_fpn", weights=None, weights_backbone=None)
+    torch.save(theirs.state_dict(), tmp_path / "keypointrcnn.pth")
+    options = ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body", "RESNETS.STRIDE_1X1", "False", "DEVICE", "cpu")
+    predictor = Predictor(tmp_path / "keypointrcnn.pth", cfg=_cfg(*options, "TEST.SCALE", "64"), score_threshold=0.0)
+    assert predictor.class_names == ("person",)
+    assert layout_of(predictor.cfg) == COCO_PERSON
 
 
 def test_prediction(run: Path, tmp_path: Path) -> None:

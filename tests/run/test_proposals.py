@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fpt.cli.check_data import main as check_data
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.proposals import read_proposals
@@ -64,6 +65,15 @@ def test_a_model_on_these_proposals(folder: Path) -> None:
     assert "loss_rpn_cls" not in line
     with pytest.raises(UserError, match="finds nothing in an image alone"):
         Predictor(run.checkpoint, device="cpu")(folder / "shapes" / "images" / "val" / "000000.jpg")
+
+
+def test_both_data_sets_are_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        f"{key}.PROPOSAL_FILES=('{folder}/{split}/proposals.npz',)"
+        for key, split in (("TRAIN", "train"), ("TEST", "val"))
+    ]
+    assert check_data(["--cfg", str(DEMO), "--set", f"DATA_DIR={folder}", *given]) == 0
+    assert "data set shapes_val: 7 classes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fpt.checkpoint.formats.programs import FPT
+from fpt.checkpoint.formats.programs import DETECTRON_PYTORCH, FPT
 from fpt.checkpoint.formats.reader import (
     Pixels,
     Translated,
@@ -70,7 +70,7 @@ def read_foreign(file: WeightFile, path: str | Path) -> ForeignModel:
     num_classes = num_classes_of(translated.model)
     classes = _class_names(translated.model, num_classes)
     log_unused(translated, path)
-    step, batch_size = _finished_steps(file), _number(file.others.get("batch_size"))
+    step, batch_size = _finished_steps(translated, file), _number(file.others.get("batch_size"))
     model = ForeignModel(
         program=translated.program.name,
         conventions=translated.program.conventions if classes else "off",
@@ -213,9 +213,10 @@ def _is_norm_of_sequence(name: str, file: WeightFile) -> bool:
     return weight is not None and weight.ndim == 1
 
 
-def _finished_steps(file: WeightFile) -> int:
-    """Of Detectron.pytorch's checkpoint, which holds the number of its last step, counted from 0."""
-    return _number(file.others["step"]) + 1 if "step" in file.others else 0
+def _finished_steps(translated: Translated, file: WeightFile) -> int:
+    """Of Detectron.pytorch's checkpoint, which holds the number of its last step, counted from 0; 0 of others."""
+    is_known = translated.program is DETECTRON_PYTORCH and "step" in file.others
+    return _number(file.others["step"]) + 1 if is_known else 0
 
 
 def _number(value: Any) -> int:

@@ -144,11 +144,6 @@ class RoIHeads(nn.Module):
         self.keypoint_branch = keypoint_branch
         self.over_batch = over_batch
 
-    @property
-    def num_keypoints(self) -> int:
-        """Key points of an object; 0 without a keypoint branch."""
-        return 0 if self.keypoint_branch is None else self.keypoint_branch.num_keypoints
-
     def losses(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], targets: Targets
     ) -> dict[str, Tensor]:
