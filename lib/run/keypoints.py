@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from fpt.checkpoint.checkpoint import Checkpoint, ForeignCheckpoint
-from fpt.core.config import parse_cfg
+from fpt.core.config import check_cfg, parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.structures.keypoints import COCO_PERSON, KeypointLayout, flip_order
 from fpt.utils.errors import UserError
@@ -88,4 +88,5 @@ def _with_layout(cfg: CfgNode, layout: KeypointLayout) -> CfgNode:
     options.NUM_KEYPOINTS = len(layout)
     options.KEYPOINT_NAMES = options.KEYPOINT_NAMES or layout.names
     options.SKELETON = options.SKELETON or tuple(end + 1 for pair in layout.skeleton for end in pair)
+    check_cfg(copy)
     return copy.freeze()

@@ -56,6 +56,8 @@ def test_the_configuration_says_something_else() -> None:
         keypoints_of_data(_cfg("KRCNN.NUM_KEYPOINTS", "17"), LAYOUT)
     with pytest.raises(UserError, match=r"KEYPOINT_NAMES is \('a', 'b'\), but the data set has \('top'"):
         keypoints_of_data(_cfg("KRCNN.KEYPOINT_NAMES", "('a', 'b')"), LAYOUT)
+    with pytest.raises(UserError, match="OKS_SIGMAS has 2 numbers, but there are 5 key points"):
+        keypoints_of_data(_cfg("TEST.OKS_SIGMAS", "(0.1, 0.1)"), LAYOUT)
     with pytest.raises(UserError, match="KRCNN.NUM_KEYPOINTS is 0.*set it"):
         build_model(_cfg(), num_classes=2)
     with pytest.raises(UserError, match="HEATMAP_SIZE is 64, but the head makes heat maps of 4 x .*: set it to 56"):
