@@ -45,8 +45,8 @@ def check_layout(categories: Categories, *, source: Path) -> KeypointLayout:
     layout = layout_of(categories)
     if layout is None:
         raise UserError(
-            f"no class of {source} has key points, so a keypoint head cannot be trained on it: take a data set that has "
-            "some (of COCO's: --dataset keypoints_coco2017), or switch it off with --set MODEL.KEYPOINTS_ON False"
+            f"no class of {source} has key points, so a keypoint head cannot be trained on it: take a data set that "
+            "has some (of COCO's: --dataset keypoints_coco2017), or switch it off with --set MODEL.KEYPOINTS_ON False"
         )
     pairs = [pair for pair in zip(categories.names, categories.keypoint_names, strict=True) if pair[1]]
     for name, points in pairs[1:]:
