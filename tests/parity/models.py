@@ -110,14 +110,20 @@ def _deviation_of(model: nn.Module, module: nn.Module, image: Tensor) -> float:
 
 
 def found_by_theirs(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
-    """Detections of torchvision's model: boxes, labels, scores, masks in the frames of their boxes, and key points."""
+    """Detections of torchvision's model: boxes, labels, scores, masks in the frames of their boxes, and key points with
+    their heat maps.
+    """
     kept: dict[str, Any] = {}
     heads = getattr(model, "roi_heads", None)
-    hook = None if heads is None else heads.register_forward_hook(lambda _, __, output: kept.update(output[0][0]))
+    hooks = [] if heads is None else [heads.register_forward_hook(lambda _, __, output: kept.update(output[0][0]))]
+    predictor = getattr(heads, "keypoint_predictor", None)
+    if predictor is not None:
+        hooks.append(predictor.register_forward_hook(lambda _, __, output: kept.update(heat_maps=output)))
     with torch.no_grad():
         (found,) = model([image / 255])
-    if hook is not None:
+    for hook in hooks:
         hook.remove()
+    if heads is not None:
         found = {**kept}
         if "masks" in found:
             found["masks"] = found["masks"][:, 0]

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fpt.modeling.roi_heads.keypoints import decode_keypoints
+
 from .models import NAMES, OPTIONS, found_by_ours, found_by_theirs, make_pair
 
 PHOTOS = sorted((Path(os.environ.get("FPT_SHARED", "shared")) / "data" / "coco").rglob("*.jpg"))
@@ -57,9 +59,7 @@ def _compare(name: str, images: list[Tensor]) -> tuple[int, float]:
         assert len(set(index.tolist())) == size
         assert (expected["scores"] - found["scores"][index]).abs().max() < 1e-4
         if "keypoints" in expected:
-            _compare_points(
-                expected["keypoints"], found["keypoints"][index], found["heat_maps"][index], found["boxes"][index]
-            )
+            _compare_points(expected, {key: value[index] for key, value in found.items()})
         if "masks" in expected:
             same = (expected["masks"] >= 0.5) == (found["masks"][index] >= 0.5)
             equal, pixels = equal + same.sum().item(), pixels + same.numel()
@@ -67,18 +67,36 @@ def _compare(name: str, images: list[Tensor]) -> tuple[int, float]:
     return count, equal / max(pixels, 1)
 
 
-def _compare_points(expected: Tensor, found: Tensor, heat_maps: Tensor, boxes: Tensor) -> None:
-    """Points are within 0.05 pixels, but for maps with two peaks that are equally high up to rounding."""
-    distances = (expected - found)[..., :2].abs().amax(dim=-1)
-    others = (distances >= 0.05).nonzero().tolist()
-    assert len(others) <= 1e-3 * distances.numel() + 1
-    for row, point in others:
-        low, high = boxes[row, :2], boxes[row, 2:]
-        size = [math.ceil(side) for side in (high - low).clamp(min=1).tolist()]
-        fine = F.interpolate(heat_maps[row, point][None, None], size=size[::-1], mode="bicubic")[0, 0]
-        place = (expected[row, point, :2] - low) * torch.tensor(size) / (high - low)
-        x, y = (int(value) for value in place.floor())
-        assert fine.max() - fine[y, x] < 1e-3
+def _compare_points(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Equal boxes and heat maps give points within 0.05 pixels; so do those that differ by rounding, but for two cases.
+
+    The heat map of a box is enlarged to its sides rounded up: 127.99995 and 128.00003 make 128 and 129 rows. And two
+    peaks may differ by less than the maps do.
+    """
+    decoded = decode_keypoints(expected["heat_maps"], expected["boxes"])
+    assert _farthest(decoded, expected["keypoints"]).max() < 0.05
+    differences = (expected["heat_maps"] - found["heat_maps"]).abs()
+    assert differences.max() < 1e-3 * expected["heat_maps"].abs().max()
+    for row, point in (_farthest(expected["keypoints"], found["keypoints"]) >= 0.05).nonzero().tolist():
+        size, own_size = (_size_of(model["boxes"][row]) for model in (expected, found))
+        if size == own_size:
+            box, heat_map = found["boxes"][row], found["heat_maps"][row, point]
+            fine = F.interpolate(heat_map[None, None], size=size[::-1], mode="bicubic")[0, 0]
+            place = (expected["keypoints"][row, point, :2] - box[:2]) * torch.tensor(size) / (box[2:] - box[:2])
+            x, y = (int(value) for value in place.floor())
+            assert (
+                fine.max() - fine[y, x] < 4 * differences[row, point].max()
+            )  # two maps, and weights of up to 1.6 in sum
+
+
+def _farthest(points: Tensor, others: Tensor) -> Tensor:
+    """Larger one of the distances in x and y of points [D, K, 3]: [D, K]."""
+    return (points - others)[..., :2].abs().amax(dim=-1)
+
+
+def _size_of(box: Tensor) -> tuple[int, ...]:
+    """Width and height that the heat map of a box is enlarged to."""
+    return tuple(math.ceil(side) for side in (box[2:] - box[:2]).clamp(min=1).tolist())
 
 
 @pytest.mark.parametrize("name", NAMES)
