@@ -19,7 +19,9 @@ from fpt.cli.images import add_image_options, read_images
 from fpt.run.folder import log_files, start_log
 from fpt.run.predict_files import predict_files, result_files
 from fpt.run.predictor import Predictor
+from fpt.run.semantic_prediction import IDS
 from fpt.utils.distributed import from_main
+from fpt.utils.errors import UserError
 from fpt.utils.own_files import check_outputs
 from fpt.utils.seeding import seed_everything
 from fpt.visualization.image_output import FORMATS
@@ -34,9 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output_format",
         nargs="+",
-        choices=(*FORMATS, "json"),
-        default=["png", "json"],
-        help="one or more files for each image (png json)",
+        choices=(*FORMATS, "json", IDS),
+        help="one or more files for each image (png json; of a segmentor ids too, the map of its classes)",
     )
     parser.add_argument(
         "--merge_pdfs", type=_truth, nargs="?", const=True, default=False, help="also one results.pdf of all images"
@@ -64,11 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     cfg = read_config(args).freeze()
+    is_semantic = cfg.MODEL.TYPE == "semantic_segmentor"
+    formats = args.output_format or ["png", "json", *([IDS] if is_semantic else [])]
+    if IDS in formats and not is_semantic:
+        raise UserError("--output_format ids: a map of classes comes from a segmentor, and this model is a detector")
     found = read_images(args)
     command = ("fpt-infer", *arguments)
-    targets = result_files(
-        found.names, args.output_dir, formats=args.output_format, merges_pdfs=args.merge_pdfs
-    ) + log_files(args.output_dir, command=command)
+    targets = result_files(found.names, args.output_dir, formats=formats, merges_pdfs=args.merge_pdfs) + log_files(
+        args.output_dir, command=command
+    )
     from_main(lambda: check_outputs(targets, inputs=found.images))
     seed_everything(cfg.RNG_SEED)
     predictor = Predictor(args.load_ckpt, cfg=cfg, score_threshold=args.thresh)
@@ -78,7 +83,7 @@ def _run(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         found.images,
         args.output_dir,
         names=found.names,
-        formats=args.output_format,
+        formats=formats,
         merges_pdfs=args.merge_pdfs,
         colour_by=args.colour_by,
     )

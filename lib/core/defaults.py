@@ -5,7 +5,7 @@ heads, training, evaluation, the schedule. An option that old files set and that
 `legacy_keys.py` reads it.
 """
 
-from fpt.core.model_defaults import FAST_RCNN, FPN, GROUP_NORM, KRCNN, MODEL, MRCNN, RESNETS, RETINANET, RPN
+from fpt.core.model_defaults import FAST_RCNN, FPN, GROUP_NORM, KRCNN, MODEL, MRCNN, RESNETS, RETINANET, RPN, SEMANTIC
 from fpt.core.option import Group, Option
 
 # --- The run and its data ---------------------------------------------------------------------------------------------
@@ -33,7 +33,9 @@ GENERAL: Group = {
         {},
         "Data sets by name: {NAME: {IMAGE_DIR: ..., ANN_FILE: ...}}, and where it is due FORMAT (a reader; coco), "
         "CLASSES: [...] (these classes alone, in this order), BOX_FORMAT (xywh, xyxy, cxcywh, or one of them and "
-        "_relative).",
+        "_relative). For semantic segmentation FORMAT is label_maps (ANN_FILE: a folder of png maps of ids; CLASSES: "
+        "the names of the ids 0, 1 ..., IGNORE: [ids] count for nothing), cityscapes, ade20k, lip or voc, and masks of "
+        "COCO's json become classes of pixels.",
     ),
     "OUTPUT_DIR": Option("Outputs", "Folder under which runs are written: <OUTPUT_DIR>/<cfg name>/<time>."),
     # Pixels, as the backbone was trained with them.
@@ -281,6 +283,7 @@ OPTIONS: Group = {
     "FAST_RCNN": FAST_RCNN,
     "MRCNN": MRCNN,
     "KRCNN": KRCNN,
+    "SEMANTIC": SEMANTIC,
     "GROUP_NORM": GROUP_NORM,
     "TRAIN": TRAIN,
     "TEST": TEST,

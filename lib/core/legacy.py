@@ -45,6 +45,8 @@ def translate(key: str, value: Any) -> Translation:
         return Translation(
             [("RETINANET.RETINANET_ON", True)], "replaced by RETINANET.RETINANET_ON, which is set to True"
         )
+    if key == "MODEL.TYPE" and value == "generalized_rcnn":
+        return Translation([])
     if key in IMPLIED:
         return Translation([], f"without effect: {IMPLIED[key]}" if _is_off(value) else None)
     if key in FIXED:

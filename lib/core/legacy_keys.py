@@ -90,7 +90,6 @@ DROPPED: dict[str, str] = {
 }
 
 FIXED: dict[str, tuple[Any, str]] = {
-    "MODEL.TYPE": ("generalized_rcnn", "there is no other kind of model than this and retinanet"),
     "MODEL.UNSUPERVISED_POSE": (False, "there is no pose model here"),
     "RETINANET.CLASS_SPECIFIC_BBOX": (False, "an anchor has one regression for all classes"),
     "RETINANET.SOFTMAX": (False, "a class's score is one sigmoid"),

@@ -19,9 +19,10 @@ _LOGGER = logging.getLogger("fpt")
 
 PATH_KEYS = ("IMAGE_DIR", "ANN_FILE")
 """Keys that a data set's declaration in DATASETS must have; each is a path."""
-ENTRY_KEYS = (*PATH_KEYS, "FORMAT", "CLASSES", "BOX_FORMAT")
+ENTRY_KEYS = (*PATH_KEYS, "FORMAT", "CLASSES", "BOX_FORMAT", "IGNORE")
 """Keys that it may have."""
 _TEXT, _TEXTS = Option("", ""), Option((), "", element=str)
+_IDS = Option((), "", low=0, high=65_535, element=int, is_scalar_accepted=True)
 _DECLARATION = "{IMAGE_DIR: ..., ANN_FILE: ...}"
 
 
@@ -121,7 +122,10 @@ def _declare(cfg: CfgNode, key: str, value: Any) -> None:
         raise UserError("is no entry of a data set: CLASSES is a sequence of names, such as [box, cup]")
     if entry not in ENTRY_KEYS:
         raise UserError(_unknown_entry(dataset, entry))
-    converted = _class_names(value) if entry == "CLASSES" else convert(value, _TEXT)
+    if entry == "CLASSES":
+        converted = _class_names(value)
+    else:
+        converted = convert(value, _IDS if entry == "IGNORE" else _TEXT)
     if dataset not in cfg.DATASETS:
         cfg.DATASETS[dataset] = CfgNode()
     cfg.DATASETS[dataset][entry] = converted

@@ -38,6 +38,12 @@ FPT: Group = {
 }
 
 MODEL: Group = {
+    "TYPE": Option(
+        "detector",
+        "What the model finds: detector = objects (all options but SEMANTIC), semantic_segmentor = a class for every "
+        "pixel (SEMANTIC).",
+        choices=("detector", "semantic_segmentor"),
+    ),
     "CONV_BODY": Option(
         "FPN.ResNet50_conv5_body_fpt",
         "Neck, backbone and transformer: [<neck>.]<backbone>[_fpt]; without a neck FPN, with _fpt the transformer; the "
@@ -79,8 +85,16 @@ RESNETS: Group = {
         64, "Channels of each group in res2: 64 of a ResNet, 8 of ResNeXt 32x8d, 4 of 64x4d.", low=1, high=4096
     ),
     "RES5_DILATION": Option(1, "Dilation of res5; above 1 it keeps the stride of res4, 16.", low=1, high=16),
+    "RES4_DILATION": Option(1, "Dilation of res4; above 1 it keeps the stride of res3, 8.", low=1, high=16),
+    "MULTI_GRID": Option(
+        (), "Factors of the dilation of each block of res5, such as (1, 2, 4); () = 1.", low=1, high=16, element=int
+    ),
+    "DEEP_STEM": Option(False, "Three 3x3 convolutions in the place of the stem's 7x7."),
     "STRIDE_1X1": Option(True, "Stride in the first 1x1 convolution (caffe); False = in the 3x3 (torchvision)."),
     "USE_GN": Option(False, "GroupNorm instead of frozen affine BatchNorm."),
+    "USE_SYNC_BN": Option(
+        False, "BatchNorm that learns, over the images of all processes, instead of frozen affine BatchNorm."
+    ),
     # fewer: on CPUs the gradient of 1x1 convolutions of stride 2 overwrites memory (uxlfoundation/oneDNN issue 6035)
     "BASE_CHANNELS": Option(
         64, "Channels of the stem; the stages have 1, 2, 4 and 8 times as many.", low=16, high=1024
@@ -215,6 +229,68 @@ KRCNN: Group = {
         "The loss is the mean over the annotated points; False = their sum over the points of as many RoIs as there "
         "may be foreground.",
     ),
+}
+
+SEMANTIC: Group = {
+    # Pyramids whose levels have the resolution of the backbone's last map: UFP, PPM and ASPP of MODEL.CONV_BODY.
+    "UFP_KERNELS": Option((1, 7, 15, 31), "Sides (odd) of the global convolutions, rising.", low=1, high=255),
+    "PPM_BINS": Option((1, 2, 3, 6), "Parts a side that the map is averaged over.", low=1, high=64),
+    "ASPP_RATES": Option((12, 24, 36), "Dilations of the 3x3 convolutions, rising.", low=1, high=255),
+    # Heads.
+    "HEAD_DIM": Option(512, "Channels of the head's 3x3 convolution.", low=1, high=16_384),
+    "DROPOUT": Option(0.1, "Share of the channels before the classes that are left out while training.", low=0, high=1),
+    "AUXILIARY_WEIGHT": Option(0.4, "Weight of the loss of a head on res4; 0 = no such head.", low=0, high=1e6),
+    "AUXILIARY_DIM": Option(256, "Channels of its 3x3 convolution.", low=1, high=16_384),
+    "NORM": Option(
+        "GN", "Normalisation in pyramids of one resolution and in the heads.", choices=("GN", "BN", "SyncBN", "none")
+    ),
+    # Loss.
+    "CLASS_WEIGHTS": Option(
+        (), "Weights of the classes' pixels in the mean; () = equal.", low=0, high=1e6, element=float
+    ),
+    "LABEL_SMOOTHING": Option(0.0, "Share of the target that all classes share.", low=0, high=1),
+    "OHEM_BELOW": Option(
+        0.0,
+        "Pixels whose right class has a lower probability count alone (online hard example mining); 0 = all count.",
+        low=0,
+        high=1,
+    ),
+    "OHEM_MIN_PIXELS": Option(100_000, "So many of an image count at least.", low=1, high=10**9),
+    # Images of training.
+    "SHORT_SIDE": Option(
+        0,
+        "Shorter side in pixels that images are brought to, in evaluation too; 0 = their own size.",
+        low=0,
+        high=16_384,
+    ),
+    "SCALE_RANGE": Option((0.5, 2.0), "Lowest and highest factor of an image's size, drawn.", low=0.01, high=100),
+    "CROP_SIZE": Option((512, 512), "Height and width in pixels of what is cut out.", low=8, high=16_384, element=int),
+    "MAX_CLASS_SHARE": Option(
+        0.75, "A part with more of one class than this is drawn again, up to ten times; 1 = never.", low=0, high=1
+    ),
+    "COLOUR_JITTER": Option(
+        0.0, "Largest change of brightness, contrast and saturation, as a share; 0 = none.", low=0, high=1
+    ),
+    "BLUR": Option(0.0, "Share of the images that are blurred (Gaussian, sigma 0.1 to 1.5 pixels).", low=0, high=1),
+    # Evaluation.
+    "TEST_SCALES": Option((1.0,), "Factors of an image's size whose scores are averaged.", low=0.01, high=100),
+    "TEST_FLIP": Option(False, "Average the scores of the mirrored image in, too."),
+    "WINDOW": Option(
+        (),
+        "Height and width in pixels of a sliding window; () = the whole image at once.",
+        low=8,
+        high=16_384,
+        element=int,
+    ),
+    "WINDOW_OVERLAP": Option(1 / 3, "Share of a window that the next one overlaps at least.", low=0, high=0.95),
+    "PALETTE": Option(
+        (),
+        "RGB of the classes in drawings, three numbers each; () = colours of the program.",
+        low=0,
+        high=255,
+        element=int,
+    ),
+    "SUBMISSION": Option(False, "Write the class maps as the benchmark's server takes them (Cityscapes' ids)."),
 }
 
 GROUP_NORM: Group = {

@@ -127,6 +127,24 @@ def _transformers(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.FPT.INTERACTIONS is {fpt.INTERACTIONS!r}, but each may stand once only"
 
 
+def _semantic(cfg: CfgNode) -> Iterator[str]:
+    options = cfg.SEMANTIC
+    if cfg.RESNETS.USE_GN and cfg.RESNETS.USE_SYNC_BN:
+        yield "RESNETS.USE_GN and RESNETS.USE_SYNC_BN are True, but a network has one kind of normalisation"
+    for key, count in (("CROP_SIZE", 2), ("SCALE_RANGE", 2)):
+        if len(options[key]) != count:
+            yield f"SEMANTIC.{key} is {options[key]!r}, but must be {count} numbers"
+    if len(options.WINDOW) not in (0, 2):
+        yield f"SEMANTIC.WINDOW is {options.WINDOW!r}, but must be height and width, or () for the whole image"
+    if len(options.SCALE_RANGE) == 2 and options.SCALE_RANGE[0] > options.SCALE_RANGE[1]:
+        yield f"SEMANTIC.SCALE_RANGE is {options.SCALE_RANGE!r}, but must be the lowest and the highest factor"
+    if any(kernel % 2 == 0 for kernel in options.UFP_KERNELS):
+        yield f"SEMANTIC.UFP_KERNELS is {options.UFP_KERNELS!r}, but a kernel needs a centre: odd sides"
+    for key in ("UFP_KERNELS", "PPM_BINS", "ASPP_RATES", "TEST_SCALES"):
+        if not options[key]:
+            yield f"SEMANTIC.{key} is empty, but one is needed at least"
+
+
 def _precision(cfg: CfgNode) -> Iterator[str]:
     if cfg.DEVICE == "mps" and cfg.SOLVER.AMP != "off":
         yield f"SOLVER.AMP is {cfg.SOLVER.AMP}, but DEVICE mps computes in float32: set it to off"
@@ -143,6 +161,7 @@ RELATIONS: tuple[Callable[[CfgNode], Iterator[str]], ...] = (
     _scales,
     _schedule,
     _transformers,
+    _semantic,
     _precision,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from fpt.core.config import resolve_data_path, resolve_weights_path
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import find_dataset
 from fpt.dataloaders.coco import CocoDataset, Objects, allowed_bad
+from fpt.dataloaders.concat import AnyDataset
 from fpt.dataloaders.image_io import ImageReading
 from fpt.dataloaders.loader import ImageLoader
 from fpt.dataloaders.proposals import Proposals, read_proposals
 from fpt.dataloaders.replacement import ReplacingImages
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
+from fpt.dataloaders.semantic.build import build_semantic_dataset
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
@@ -47,7 +50,7 @@ def build_dataset(
     with_masks: bool,
     with_keypoints: bool = False,
     logs_report: bool = True,
-) -> CocoDataset:
+) -> AnyDataset:
     """A data set by name: declared in DATASETS, or built in.
 
     Args:
@@ -62,6 +65,11 @@ def build_dataset(
         UserError: unknown name or format, missing or wrong files.
     """
     files = find_dataset(name, cfg.DATASETS)
+    if cfg.MODEL.TYPE == "semantic_segmentor":
+        ann_file, image_dir = find_files(cfg, name)
+        limit = _DEBUG_IMAGES if cfg.DEBUG else None
+        paths: dict[str, Any] = {"ann_file": ann_file, "image_dir": image_dir}
+        return build_semantic_dataset(cfg, name, **paths, reading=build_reading(cfg), limit=limit)
     read = find_part(DATASET_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
     ann_file, image_dir = find_files(cfg, name)
     return CocoDataset(
@@ -142,7 +150,11 @@ def build_train_dataset(cfg: CfgNode, names: Sequence[str] | None = None) -> Rep
     parts = [build_dataset(cfg, name, is_train=True, **heads) for name in names]
     max_bad = allowed_bad(cfg.TRAIN.MAX_BAD_SAMPLES, sum(len(part) for part in parts))
     dataset = ReplacingImages(parts, max_bad=max_bad)
-    check_objects([part.objects() for part in parts], names=names, min_area=cfg.TRAIN.GT_MIN_AREA)
+    if cfg.MODEL.TYPE == "semantic_segmentor":
+        return dataset
+    check_objects(
+        [part.objects() for part in parts if isinstance(part, CocoDataset)], names=names, min_area=cfg.TRAIN.GT_MIN_AREA
+    )
     return dataset
 
 
@@ -205,7 +217,7 @@ def build_train_loader(cfg: CfgNode, *, batch_size: int, num_workers: int, start
 
 def build_test_loader(
     cfg: CfgNode,
-    dataset: CocoDataset,
+    dataset: AnyDataset,
     *,
     batch_size: int,
     num_workers: int,
@@ -235,7 +247,7 @@ def build_test_loader(
     )
 
 
-def check_range(dataset: CocoDataset, start: int, end: int) -> None:
+def check_range(dataset: AnyDataset, start: int, end: int) -> None:
     """Raise UserError unless the indices start .. end - 1 lie in the data set and are at least one."""
     if not 0 <= start < end <= len(dataset):
         raise UserError(

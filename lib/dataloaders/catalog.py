@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class DatasetFiles:
         format: name of its reader, in DATASET_READERS.
         classes: names of the classes that are used, in this order; none = all.
         box_format: what the four numbers of a box are, one of BOX_FORMATS.
+        ignored: ids of a map of classes that count for nothing.
     """
 
     name: str
@@ -33,10 +34,15 @@ class DatasetFiles:
     format: str = "coco"
     classes: tuple[str, ...] = ()
     box_format: str = "xywh"
+    ignored: tuple[int, ...] = ()
 
 
 def _coco(name: str, images: str, annotations: str) -> DatasetFiles:
     return DatasetFiles(name, f"coco/images/{images}", f"coco/annotations/{annotations}.json")
+
+
+def _voc(name: str, listing: str) -> DatasetFiles:
+    return DatasetFiles(name, "VOC2012/JPEGImages", f"VOC2012/ImageSets/Segmentation/{listing}.txt", "voc")
 
 
 _BUILT_IN = {
@@ -54,6 +60,15 @@ _BUILT_IN = {
         _coco("keypoints_coco_2014_val", "val2014", "person_keypoints_val2014"),
         _coco("keypoints_coco_2017_train", "train2017", "person_keypoints_train2017"),
         _coco("keypoints_coco_2017_val", "val2017", "person_keypoints_val2017"),
+        DatasetFiles("cityscapes_train", "cityscapes/leftImg8bit/train", "cityscapes/gtFine/train", "cityscapes"),
+        DatasetFiles("cityscapes_val", "cityscapes/leftImg8bit/val", "cityscapes/gtFine/val", "cityscapes"),
+        DatasetFiles("ade20k_train", "ade20k/images/training", "ade20k/annotations/training", "ade20k"),
+        DatasetFiles("ade20k_val", "ade20k/images/validation", "ade20k/annotations/validation", "ade20k"),
+        DatasetFiles("lip_train", "lip/train_images", "lip/train_id.txt", "lip"),
+        DatasetFiles("lip_val", "lip/val_images", "lip/val_id.txt", "lip"),
+        _voc("voc_2012_train", "train"),
+        _voc("voc_2012_train_aug", "trainaug"),
+        _voc("voc_2012_val", "val"),
     )
 }
 
@@ -62,6 +77,10 @@ _PAIRS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "coco2017": (("coco_2017_train",), ("coco_2017_val",)),
     "coco2014": (("coco_2014_train",), ("coco_2014_val",)),
     "keypoints_coco2017": (("keypoints_coco_2017_train",), ("keypoints_coco_2017_val",)),
+    "cityscapes": (("cityscapes_train",), ("cityscapes_val",)),
+    "ade20k": (("ade20k_train",), ("ade20k_val",)),
+    "lip": (("lip_train",), ("lip_val",)),
+    "voc2012": (("voc_2012_train_aug",), ("voc_2012_val",)),
 }
 
 
@@ -76,7 +95,7 @@ def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> Datase
             return _BUILT_IN[name]
         raise UserError(_unknown(name, [*declared, *_BUILT_IN]))
     entry = declared[name]
-    keys, optional = {"IMAGE_DIR", "ANN_FILE"}, {"FORMAT", "CLASSES", "BOX_FORMAT"}
+    keys, optional = {"IMAGE_DIR", "ANN_FILE"}, {"FORMAT", "CLASSES", "BOX_FORMAT", "IGNORE"}
     if not isinstance(entry, Mapping) or set(entry) - optional != keys:
         found = sorted(entry) if isinstance(entry, Mapping) else repr(entry)
         raise UserError(
@@ -84,7 +103,7 @@ def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> Datase
             f"{', '.join(sorted(optional))} too"
         )
     for key, value in entry.items():
-        if key != "CLASSES" and (not isinstance(value, str) or not value):
+        if key not in ("CLASSES", "IGNORE") and (not isinstance(value, str) or not value):
             raise UserError(f"DATASETS.{name}.{key} is {value!r}; it must be a {'path' if key in keys else 'name'}")
     return DatasetFiles(
         name,
@@ -93,7 +112,15 @@ def find_dataset(name: str, declared: Mapping[str, Mapping[str, Any]]) -> Datase
         entry.get("FORMAT", "coco"),
         _classes(name, entry.get("CLASSES", ())),
         entry.get("BOX_FORMAT", "xywh"),
+        _ignored(name, entry.get("IGNORE", ())),
     )
+
+
+def _ignored(name: str, value: Any) -> tuple[int, ...]:
+    ids = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else (None,)
+    if not all(isinstance(item, int) and 0 <= item < 2**16 for item in ids):
+        raise UserError(f"DATASETS.{name}.IGNORE is {value!r}; it must be a list of ids, 0 to 65535")
+    return ids
 
 
 def _classes(name: str, value: Any) -> tuple[str, ...]:

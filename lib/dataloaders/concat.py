@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from fpt.dataloaders.coco import CocoDataset, ImageDataset, Key, Sample
+from fpt.dataloaders.semantic.dataset import SemanticDataset
 from fpt.structures.keypoints import KeypointLayout
 from fpt.utils.errors import UserError
+
+AnyDataset = CocoDataset | SemanticDataset
 
 
 class ConcatImages(ImageDataset):
@@ -21,7 +24,7 @@ class ConcatImages(ImageDataset):
         UserError: the classes, or the key points where they are learnt, differ.
     """
 
-    def __init__(self, datasets: Sequence[CocoDataset]) -> None:
+    def __init__(self, datasets: Sequence[AnyDataset]) -> None:
         first = datasets[0]
         for other in datasets[1:]:
             if other.class_names != first.class_names:
@@ -66,7 +69,7 @@ class ConcatImages(ImageDataset):
         """bool [len]: whether an image is wider than high."""
         return np.concatenate([dataset.is_wide for dataset in self.datasets])
 
-    def locate(self, index: int) -> tuple[CocoDataset, int]:
+    def locate(self, index: int) -> tuple[AnyDataset, int]:
         """The data set that holds an image, and the image's index there."""
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self.datasets[which], index - int(self._starts[which])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpt.dataloaders.coco import CocoDataset, Key, Sample
-from fpt.dataloaders.concat import ConcatImages
+from fpt.dataloaders.coco import Key, Sample
+from fpt.dataloaders.concat import AnyDataset, ConcatImages
 from fpt.utils.errors import UserError
 
 
@@ -39,7 +39,7 @@ class ReplacingImages(ConcatImages):
         max_bad: images that may be bad; a sample for which more were found has no image.
     """
 
-    def __init__(self, datasets: Sequence[CocoDataset], *, max_bad: int) -> None:
+    def __init__(self, datasets: Sequence[AnyDataset], *, max_bad: int) -> None:
         super().__init__(datasets)
         self.max_bad = max_bad
 

@@ -124,7 +124,7 @@ class Snapshots:
 
     def _save_best(self, metrics: Mapping[str, Any], value: float) -> None:
         path = self.store.save_best(self._checkpoint(dict(metrics)))
-        _LOGGER.info("best so far (AP %.4f): saved %s", value, path)
+        _LOGGER.info("best so far (%.4f): saved %s", value, path)
 
     def _save_or_explain(self) -> None:
         try:
@@ -206,7 +206,9 @@ class PeriodicEvaluation:
 
 
 def selection_metric(metrics: Mapping[str, Mapping[str, Any]]) -> float:
-    """What "best" means: the AP of key points where they are evaluated, else of masks, else of boxes; -1 without."""
+    """What "best" means: the mIoU, or the AP of key points, of masks, of boxes: the first that there is; else -1."""
+    if "semantic" in metrics:
+        return float(metrics["semantic"]["mIoU"])
     for kind in ("keypoints", "segm", "bbox"):
         if kind in metrics:
             return float(metrics[kind].get("AP", -1.0))

@@ -8,6 +8,7 @@ from typing import Any
 _NAMES = {"bbox": "box", "segm": "mask", "keypoints": "key points"}
 _TITLES = {**_NAMES, **{f"{kind}_raw": f"{name}, raw file" for kind, name in _NAMES.items()}}
 _COMMON = ("AP", "AP50", "AP75", "APm", "APl")
+_SEMANTIC = ("mIoU", "bIoU", "mAcc", "pAcc", "fwIoU")
 _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 
 
@@ -19,9 +20,25 @@ def format_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         texts["average precision by class"] = format_per_class(coco)
         texts["average precision and recall"] = format_summary(coco)
     for kind, values in metrics.items():
-        if kind not in coco:
+        if "per_class_IoU" in values:
+            texts["intersection over union by class"] = format_classes(values)
+            texts["semantic segmentation"] = format_table(
+                ["%", *_SEMANTIC], [["all classes", *(_percent(values.get(name)) for name in _SEMANTIC)]]
+            )
+        elif kind not in coco:
             texts[kind] = format_table([kind, "value"], [[name, str(value)] for name, value in values.items()])
     return texts
+
+
+def format_classes(values: Mapping[str, Any]) -> str:
+    """IoU and boundary IoU of each class in percent, and its share of the pixels, one row a class."""
+    pixels = values["per_class_pixels"]
+    total = max(sum(pixels.values()), 1)
+    rows = [
+        [name, _percent(iou), _percent(values["per_class_bIoU"][name]), _percent(pixels[name] / total)]
+        for name, iou in values["per_class_IoU"].items()
+    ]
+    return format_table(["class", "IoU", "boundary IoU", "pixels"], rows)
 
 
 def format_summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:

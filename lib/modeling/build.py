@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from fpt.modeling.backbone.resnet import LEVELS, ResNet
 from fpt.modeling.backbone_name import parse_backbone_name
 from fpt.modeling.detector import Detector, GeneralizedRCNN
 from fpt.modeling.levels import channels_of, strides_of
-from fpt.modeling.neck.build import NECKS, build_neck
+from fpt.modeling.neck.build import NECKS, build_neck, norms
 from fpt.modeling.normalizer import ImageNormalizer
 from fpt.modeling.pixels.build import pixel_values, warn_about_pixels
 from fpt.modeling.proposal_network import ProposalNetwork
@@ -26,18 +26,24 @@ from fpt.modeling.retinanet.build import build_retinanet
 from fpt.modeling.roi_heads.build import build_roi_heads, check_head_names
 from fpt.modeling.roi_heads.conv5_head import Conv5BoxHead
 from fpt.modeling.rpn.build import build_rpn
+from fpt.modeling.semantic.build import build_segmentor
+from fpt.modeling.semantic.segmentor import SemanticSegmentor
 from fpt.modeling.settings import CONVENTIONS, PixelValues, Res5
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
 
-def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
-    """The detector that the configuration describes, with random weights.
+Model = Detector | SemanticSegmentor
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
+
+
+def build_model(cfg: CfgNode, *, num_classes: int) -> Model:
+    """The model that the configuration describes, with random weights.
 
     Args:
         cfg: the whole configuration.
-        num_classes: of the data set, background included.
+        num_classes: of the data set, background included; a segmentor has no such class, and one less.
 
     Raises:
         UserError: a name is unknown, parts don't fit together, or MODEL.NUM_CLASSES contradicts ``num_classes``.
@@ -54,8 +60,24 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
     strides = strides_of(backbone, name=f"backbone {name.backbone}")
     channels = channels_of(backbone, num_maps=len(strides), name=f"backbone {name.backbone}")
     neck = build_neck(cfg, name, in_channels=channels, strides=strides, norm=norm)
+    if cfg.MODEL.TYPE == "semantic_segmentor":
+        segmentor = build_segmentor(
+            cfg,
+            num_classes=num_classes - 1,
+            norm=norms(norm)[cfg.SEMANTIC.NORM],
+            neck=neck,
+            backbone_channels=channels,
+            normalizer=_build_normalizer(cfg, pixel_values(cfg, backbone), divisor=1),
+            backbone=backbone,
+        )
+        return _in_format(segmentor, cfg)
+    if cfg.FPN.COARSEST_STRIDE % strides[-1]:
+        raise UserError(
+            f"FPN.COARSEST_STRIDE is {cfg.FPN.COARSEST_STRIDE}, but must be a multiple of {strides[-1]}, the stride of "
+            "the backbone's coarsest map"
+        )
     parts: dict[str, Any] = {
-        "normalizer": _build_normalizer(cfg, pixel_values(cfg, backbone), coarsest_stride=strides[-1]),
+        "normalizer": _build_normalizer(cfg, pixel_values(cfg, backbone), divisor=cfg.FPN.COARSEST_STRIDE),
         "backbone": backbone,
         "neck": neck,
         "has_inclusive_corners": CONVENTIONS[cfg.MODEL.LEGACY].inclusive_corners,
@@ -75,6 +97,10 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Detector:
             num_classes=num_classes,
             **parts,
         )
+    return _in_format(model, cfg)
+
+
+def _in_format(model: AnyModel, cfg: CfgNode) -> AnyModel:
     return model.to(memory_format=torch.channels_last) if cfg.CHANNELS_LAST else model
 
 
@@ -88,11 +114,11 @@ def _missing_res5(backbone: nn.Module, strides: tuple[int, ...]) -> Res5 | None:
 def check_part_names(cfg: CfgNode) -> None:
     """Raise UserError where MODEL.CONV_BODY or the option of a head names a part that there is not."""
     find_backbone(cfg, parse_backbone_name(cfg.MODEL.CONV_BODY, necks=NECKS).backbone)
-    if not (cfg.RETINANET.RETINANET_ON or cfg.MODEL.RPN_ONLY):
+    if not (cfg.MODEL.TYPE == "semantic_segmentor" or cfg.RETINANET.RETINANET_ON or cfg.MODEL.RPN_ONLY):
         check_head_names(cfg)
 
 
-def load_pretrained_backbone(model: Detector, cfg: CfgNode) -> None:
+def load_pretrained_backbone(model: Model, cfg: CfgNode) -> None:
     """Start the backbone from RESNETS.IMAGENET_PRETRAINED_WEIGHTS, unless that is empty or switched off.
 
     Raises:
@@ -117,7 +143,7 @@ def load_pretrained_backbone(model: Detector, cfg: CfgNode) -> None:
     _copy_res5_to_masks(model)
 
 
-def _whole_network(model: Detector) -> nn.Module:
+def _whole_network(model: Model) -> nn.Module:
     """The backbone, with the res5 of the box head as its ``layer4`` where it stands there."""
     if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads.box_head, Conv5BoxHead):
         return model.backbone
@@ -127,7 +153,7 @@ def _whole_network(model: Detector) -> nn.Module:
     return network
 
 
-def _copy_res5_to_masks(model: Detector) -> None:
+def _copy_res5_to_masks(model: Model) -> None:
     """Start a res5 that the mask head has for itself (v0up) as that of the box head."""
     if not isinstance(model, GeneralizedRCNN):
         return
@@ -137,16 +163,11 @@ def _copy_res5_to_masks(model: Detector) -> None:
         own.load_state_dict(box_head.res5.state_dict())
 
 
-def _build_normalizer(cfg: CfgNode, pixels: PixelValues, *, coarsest_stride: int) -> ImageNormalizer:
-    if cfg.FPN.COARSEST_STRIDE % coarsest_stride:
-        raise UserError(
-            f"FPN.COARSEST_STRIDE is {cfg.FPN.COARSEST_STRIDE}, but must be a multiple of {coarsest_stride}, the "
-            "stride of the backbone's coarsest map"
-        )
+def _build_normalizer(cfg: CfgNode, pixels: PixelValues, *, divisor: int) -> ImageNormalizer:
     return ImageNormalizer(
         pixel_format=pixels.pixel_format,
         means=pixels.means,
         stds=pixels.stds,
-        divisor=cfg.FPN.COARSEST_STRIDE,
+        divisor=divisor,
         is_channels_last=cfg.CHANNELS_LAST,
     )

@@ -50,6 +50,35 @@ def check_targets(
     return complete
 
 
+def check_class_maps(
+    targets: Sequence[dict[str, Tensor]] | None, *, images: Sequence[Tensor], num_classes: int
+) -> Tensor:
+    """The class maps of a training batch as int64 [N, h, w].
+
+    Raises:
+        UserError: they are missing, or do not fit the images or the classes; images are of several sizes.
+    """
+    if targets is None:
+        raise UserError("the model is in training mode and needs targets; call model.eval() to segment")
+    if len(targets) != len(images):
+        raise UserError(f"the model got {len(images)} images and {len(targets)} targets")
+    sizes = {tuple(image.shape[-2:]) for image in images}
+    if len(sizes) > 1:
+        raise UserError(f"the images of a training batch must have one size, got {sorted(sizes)}")
+    for index, (target, image) in enumerate(zip(targets, images, strict=True)):
+        if "classes" not in target or target["classes"].shape != image.shape[-2:]:
+            raise UserError(
+                f"the target of image {index} needs classes of shape {tuple(image.shape[-2:])}; it has "
+                f"{ {key: tuple(value.shape) for key, value in target.items()} }"
+            )
+    classes = torch.stack([target["classes"] for target in targets]).long()
+    low, high = (int(value) for value in classes.aminmax())
+    if low < -1 or high >= num_classes:
+        wrong = low if low < -1 else high
+        raise UserError(f"a pixel has class {wrong}, expected 0 to {num_classes - 1}, or -1 where it does not count")
+    return classes
+
+
 def _with_crowd(target: dict[str, Tensor]) -> dict[str, Tensor]:
     if "boxes" not in target or "crowd_boxes" in target:
         return target

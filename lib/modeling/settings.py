@@ -91,13 +91,17 @@ class BackboneSettings:
     """Options of a backbone.
 
     Attributes:
-        norm: builder of GroupNorm, to train from scratch (RESNETS.USE_GN); None = frozen affine BatchNorm.
+        norm: builder of GroupNorm, to train from scratch (RESNETS.USE_GN), or of a BatchNorm that learns
+            (RESNETS.USE_SYNC_BN); None = frozen affine BatchNorm.
         freeze_at: 0 trains all, 1 freezes the stem, 2 the first stage too, and so on; 5 = everything.
         stride_in_1x1: a bottleneck strides in its first 1x1 convolution.
         base_channels: channels of the stem.
         groups: of the 3x3 convolutions (ResNeXt).
         width_per_group: channels of each group in the first stage.
-        res5_dilation: dilation of the last stage; above 1 it keeps the stride of the stage before.
+        res4_dilation: dilation of the last stage but one; above 1 it keeps the stride of the stage before.
+        res5_dilation: dilation of the last stage, likewise.
+        multi_grid: factors of the dilation of the last stage's blocks; none = 1.
+        deep_stem: three 3x3 convolutions in the place of the stem's 7x7.
     """
 
     norm: NormBuilder | None
@@ -106,7 +110,10 @@ class BackboneSettings:
     base_channels: int
     groups: int = 1
     width_per_group: int = 64
+    res4_dilation: int = 1
     res5_dilation: int = 1
+    multi_grid: tuple[int, ...] = ()
+    deep_stem: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +126,7 @@ class NeckSettings:
         out_channels: channels of each output.
         norm: builder of GroupNorm (FPN.USE_GN), or None.
         zero_init_lateral: start the lateral convolutions at zero.
+        kernels, bins, rates: of the pyramids of one resolution: UFP, PPM and ASPP.
     """
 
     in_channels: tuple[int, ...]
@@ -126,6 +134,9 @@ class NeckSettings:
     out_channels: int
     norm: NormBuilder | None
     zero_init_lateral: bool
+    kernels: tuple[int, ...] = (1, 7, 15, 31)
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    rates: tuple[int, ...] = (12, 24, 36)
 
 
 class Res5(NamedTuple):

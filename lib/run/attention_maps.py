@@ -14,12 +14,14 @@ from torch import Tensor
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_transform
 from fpt.dataloaders.image_io import read_image
+from fpt.dataloaders.semantic.dataset import input_size
 from fpt.dataloaders.transforms import resize_image
-from fpt.modeling.detector import Detector
+from fpt.modeling.build import Model
 from fpt.modeling.neck.area import level_area
 from fpt.modeling.neck.attention_rows import AttentionRow, attention_rows, rendering_weights
 from fpt.modeling.neck.compose import PyramidNeck
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.semantic.segmentor import SemanticSegmentor
 from fpt.run.image_files import output_names
 from fpt.run.trained_model import TrainedModel
 from fpt.utils.errors import UserError
@@ -88,9 +90,13 @@ def _check_points(points_xy: Sequence[tuple[float, float]], image: np.ndarray, p
 
 
 @torch.inference_mode()
-def pyramid_of(cfg: CfgNode, model: Detector, image: np.ndarray) -> OrderedDict[str, Tensor]:
+def pyramid_of(cfg: CfgNode, model: Model, image: np.ndarray) -> OrderedDict[str, Tensor]:
     """What goes into the transformer for an image uint8 [H, W, 3], cut to the image's own cells: {level: maps}."""
-    input_hw, _ = build_transform(cfg, is_train=False).draw((image.shape[0], image.shape[1]), None)
+    size_hw = (image.shape[0], image.shape[1])
+    if isinstance(model, SemanticSegmentor):
+        input_hw = input_size(size_hw, short_side=cfg.SEMANTIC.SHORT_SIDE)
+    else:
+        input_hw, _ = build_transform(cfg, is_train=False).draw(size_hw, None)
     tensor = torch.from_numpy(resize_image(image, input_hw)).permute(2, 0, 1).to(cfg.DEVICE)
     batch = model.normalizer([tensor])
     neck: PyramidNeck = model.neck  # type: ignore[assignment]

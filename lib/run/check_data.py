@@ -9,7 +9,10 @@ from pathlib import Path
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, check_objects
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
 from fpt.dataloaders.image_io import exif_orientation
+from fpt.dataloaders.semantic.dataset import SemanticDataset
+from fpt.run.check_semantic_data import check_semantic_dataset, image_files
 from fpt.run.draw_ground_truth import draw_ground_truth, drawing_files, input_files
 from fpt.run.remark import Remark
 from fpt.utils.errors import UserError
@@ -28,7 +31,7 @@ class DataChecker:
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
-        self._opened: dict[str, CocoDataset] = {}
+        self._opened: dict[str, AnyDataset] = {}
 
     def check_drawings(self, name: str, folder: Path) -> None:
         """Raise UserError where drawings of a data set in `folder` would be written over files that are not ours."""
@@ -36,9 +39,10 @@ class DataChecker:
             dataset = self._open(name)
             files = drawing_files(dataset, folder)
         if name in self._opened:
-            check_outputs(files, inputs=input_files(dataset), advice="give another folder for --draw")
+            inputs = input_files(dataset) if isinstance(dataset, CocoDataset) else image_files(dataset)
+            check_outputs(files, inputs=inputs, advice="give another folder for --draw")
 
-    def _open(self, name: str) -> CocoDataset:
+    def _open(self, name: str) -> AnyDataset:
         if name not in self._opened:
             self._opened[name] = build_dataset(
                 self.cfg,
@@ -62,6 +66,9 @@ class DataChecker:
             UserError: the data set cannot be used at all; the message says all that is wrong.
         """
         dataset = self._open(name)
+        if isinstance(dataset, SemanticDataset):
+            yield from check_semantic_dataset(dataset, draw_dir=draw_dir, palette=self.cfg.SEMANTIC.PALETTE)
+            return
         masks = "masks" if dataset.has_masks else "boxes only"
         if dataset.keypoint_layout is not None:
             masks += f", {len(dataset.keypoint_layout)} key points ({', '.join(dataset.keypoint_layout.names)})"

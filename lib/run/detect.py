@@ -16,6 +16,7 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, build_test_loader, check_range
 from fpt.dataloaders.class_choice import shared_labels
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
 from fpt.engine.inference import run_inference
 from fpt.engine.interrupt import EvaluationStoppedError
 from fpt.evaluation.evaluate import find_evaluators
@@ -29,7 +30,7 @@ from fpt.utils.errors import UserError
 _LOGGER = logging.getLogger("fpt")
 
 
-def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
+def open_test_dataset(cfg: CfgNode, name: str) -> AnyDataset:
     """A data set for evaluation: images at the test size, without targets.
 
     Raises:
@@ -39,7 +40,7 @@ def open_test_dataset(cfg: CfgNode, name: str) -> CocoDataset:
     return build_dataset(cfg, name, is_train=False, with_masks=False)
 
 
-def match_classes(dataset: CocoDataset, model_classes: Sequence[str], *, source: Path | str) -> np.ndarray:
+def match_classes(dataset: AnyDataset, model_classes: Sequence[str], *, source: Path | str) -> np.ndarray:
     """int64 [C + 1]: for each label of a model that of the class of the same name in a data set, else 0.
 
     Where the classes differ, what counts is logged. Those of a file that keeps no names are the data set's, if they are

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
 from fpt.dataloaders.image_io import read_image
 from fpt.run.image_files import output_names
 from fpt.structures.detections import Detections
@@ -37,7 +38,7 @@ class DrawnImages:
     failures: list[Path]
 
 
-def drawing_files(dataset: CocoDataset, image_ids: Sequence[int], folder: Path) -> list[Path]:
+def drawing_files(dataset: AnyDataset, image_ids: Sequence[int], folder: Path) -> list[Path]:
     """The files that `draw_dataset` writes for these images."""
     index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
     paths = [dataset.image_path(index_of[image_id]) for image_id in image_ids]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
 from fpt.dataloaders.image_io import read_image
 from fpt.run.image_files import output_names
 from fpt.run.remark import Remark
@@ -66,11 +67,11 @@ def draw_ground_truth(dataset: CocoDataset, folder: Path) -> Iterator[Remark]:
     yield Remark(f"  {num_written} of {len(dataset)} images drawn: {folder}")
 
 
-def drawing_files(dataset: CocoDataset, folder: Path) -> list[Path]:
+def drawing_files(dataset: AnyDataset, folder: Path) -> list[Path]:
     """The file of each image's drawing."""
     return [folder / f"{name}.png" for name in output_names(input_files(dataset)[:-1])]
 
 
-def input_files(dataset: CocoDataset) -> list[Path]:
+def input_files(dataset: AnyDataset) -> list[Path]:
     """The images, and last the annotation file."""
     return [*(dataset.image_path(index) for index in range(len(dataset))), dataset.ann_file]

@@ -15,7 +15,9 @@ from torch import nn
 from fpt.annotations.ground_truth import GroundTruth
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
 from fpt.dataloaders.proposals import pack_proposals, write_proposals
+from fpt.dataloaders.semantic.dataset import SemanticDataset
 from fpt.evaluation.evaluate import evaluate_dataset
 from fpt.parallel.processes import process_group
 from fpt.run.adapt import resolve_config
@@ -24,6 +26,7 @@ from fpt.run.devices import own_devices, parallelize
 from fpt.run.draw_dataset import draw_dataset, drawing_files
 from fpt.run.folder import log_files, start_log
 from fpt.run.options import EvaluationOptions
+from fpt.run.segment import segment_dataset, submission_files
 from fpt.run.trained_model import load_trained_model
 from fpt.structures.detections import Detections
 from fpt.utils.distributed import from_main, is_distributed, is_main, world_size
@@ -39,7 +42,7 @@ PROPOSALS = "proposals.npz"
 
 
 def evaluate(
-    cfg: CfgNode, model: nn.Module, dataset: str | CocoDataset, options: EvaluationOptions | None = None
+    cfg: CfgNode, model: nn.Module, dataset: str | AnyDataset, options: EvaluationOptions | None = None
 ) -> dict[str, Any]:
     """COCO's metrics of a model on a data set; under torchrun each process takes its part of the images.
 
@@ -62,7 +65,7 @@ def evaluate(
         opened = open_test_dataset(cfg, dataset) if isinstance(dataset, str) else dataset
         classes = opened.class_names if options.class_names is None else options.class_names
         labels = match_classes(opened, classes, source="the model")
-        return _evaluate_and_draw(cfg, model, opened, options, labels)[0]
+        return _evaluate_and_draw(cfg, model, opened, options, labels, tuple(classes))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,7 @@ def evaluate_checkpoint(
             )
             for dataset in datasets
         ]
-        from_main(lambda: _check_outputs(output_dir, options.command, datasets, parts))
+        from_main(lambda: _check_outputs(cfg, output_dir, options.command, datasets, parts))
         trained = load_trained_model(checkpoint, cfg)
         labels = [match_classes(dataset, trained.class_names, source=checkpoint) for dataset in datasets]
         from_main(lambda: start_log(output_dir, command=options.command))
@@ -120,7 +123,7 @@ def evaluate_checkpoint(
         _LOGGER.info("checkpoint %s: %d steps", checkpoint, trained.step)
         result = EvaluatedCheckpoint(metrics={}, failures=[])
         for dataset, part, own_labels in zip(datasets, parts, labels, strict=True):
-            metrics, failures = _evaluate_and_draw(cfg, model, dataset, part, own_labels)
+            metrics, failures = _evaluate_and_draw(cfg, model, dataset, part, own_labels, trained.class_names)
             result.metrics[dataset.name] = metrics
             result.failures.extend(failures)
             _LOGGER.info("results: %s", part.output_dir)
@@ -128,24 +131,29 @@ def evaluate_checkpoint(
 
 
 def _check_outputs(
-    output_dir: Path, command: Sequence[str], datasets: Sequence[CocoDataset], parts: Sequence[EvaluationOptions]
+    cfg: CfgNode,
+    output_dir: Path,
+    command: Sequence[str],
+    datasets: Sequence[AnyDataset],
+    parts: Sequence[EvaluationOptions],
 ) -> None:
     """UserError before any work where a result would be written over a file that is not ours."""
     check_outputs(log_files(output_dir, command=command))
     for dataset, part in zip(datasets, parts, strict=True):
-        check_outputs(_result_files(dataset, part), inputs=_inputs(dataset, part))
+        check_outputs(_result_files(cfg, dataset, part), inputs=_inputs(dataset, part))
 
 
-def _result_files(dataset: CocoDataset, options: EvaluationOptions) -> list[Path]:
+def _result_files(cfg: CfgNode, dataset: AnyDataset, options: EvaluationOptions) -> list[Path]:
     """What an evaluation of a data set writes."""
     if options.output_dir is None:
         return []
     ids = list(dataset.image_ids)[slice(*(options.index_range or (None,)))]
     drawings = drawing_files(dataset, ids, options.output_dir / "vis") if options.draws else []
-    return [*evaluation_files(options.output_dir), *drawings]
+    maps = submission_files(cfg, dataset, options.output_dir) if isinstance(dataset, SemanticDataset) else []
+    return [*evaluation_files(options.output_dir), *drawings, *maps]
 
 
-def _inputs(dataset: CocoDataset, options: EvaluationOptions) -> list[Path]:
+def _inputs(dataset: AnyDataset, options: EvaluationOptions) -> list[Path]:
     images = [dataset.image_path(index) for index in range(len(dataset))] if options.draws else []
     return [dataset.ann_file, *images]
 
@@ -156,16 +164,52 @@ def evaluation_files(folder: Path) -> list[Path]:
 
 
 def _evaluate_and_draw(
-    cfg: CfgNode, model: nn.Module, dataset: CocoDataset, options: EvaluationOptions, labels: np.ndarray
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset: AnyDataset,
+    options: EvaluationOptions,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
 ) -> tuple[dict[str, Any], list[Path]]:
     """Metrics, and the drawings that could not be written; `labels` are those of `match_classes`."""
-    from_main(lambda: claim_outputs(_result_files(dataset, options), inputs=_inputs(dataset, options)))
+    from_main(lambda: claim_outputs(_result_files(cfg, dataset, options), inputs=_inputs(dataset, options)))
+    folder = options.output_dir / "vis" if options.draws and options.output_dir is not None else None
+    if isinstance(dataset, SemanticDataset):
+        done = segment_dataset(
+            cfg,
+            model,
+            dataset,
+            options.output_dir,
+            labels=labels,
+            class_names=class_names,
+            index_range=options.index_range,
+            drawings=folder,
+        )
+        return done.metrics, done.failures
     detections = detect_dataset(cfg, model, dataset, labels=labels, index_range=options.index_range)
     metrics = evaluate_detections(cfg, dataset, detections, options.output_dir, labels=labels)
-    if not (options.draws and options.output_dir is not None and is_main()):
+    if folder is None or not is_main():
         return metrics, []
-    drawn = draw_dataset(dataset, detections, options.output_dir / "vis", score_threshold=cfg.VIS_TH)
-    return metrics, drawn.failures
+    return metrics, draw_dataset(dataset, detections, folder, score_threshold=cfg.VIS_TH).failures
+
+
+def evaluate_opened(
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset: AnyDataset,
+    output_dir: Path,
+    *,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    should_stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """Metrics of a model of whatever type on a data set; see `detect_dataset` and `segment_dataset`."""
+    if isinstance(dataset, SemanticDataset):
+        return segment_dataset(
+            cfg, model, dataset, output_dir, labels=labels, class_names=class_names, should_stop=should_stop
+        ).metrics
+    found = detect_dataset(cfg, model, dataset, labels=labels, should_stop=should_stop)
+    return evaluate_detections(cfg, dataset, found, output_dir, labels=labels)
 
 
 def default_output_dir(checkpoint: Path) -> Path:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
 from fpt.engine.curves import CurveWriter
 from fpt.engine.snapshots import PeriodicEvaluation, Snapshots
 from fpt.engine.state import TrainState
 from fpt.engine.writers import JsonlWriter
-from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
-from fpt.run.evaluate import evaluate_detections
+from fpt.run.detect import match_classes, open_test_dataset
+from fpt.run.evaluate import evaluate_opened
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
 
@@ -28,7 +28,7 @@ class OpenedDataset(NamedTuple):
         labels: int64 [C + 1], its label for each label of the model; see ``match_classes``.
     """
 
-    dataset: CocoDataset
+    dataset: AnyDataset
     labels: np.ndarray
 
 
@@ -57,6 +57,7 @@ def make_evaluation(
     state: TrainState,
     datasets: Sequence[OpenedDataset],
     *,
+    class_names: tuple[str, ...],
     folder: Path,
     snapshots: Snapshots | None,
     curves: CurveWriter,
@@ -68,6 +69,7 @@ def make_evaluation(
         cfg: the configuration.
         state: the training; an earlier run's lines after its step are dropped from ``eval.jsonl``.
         datasets: none = no hook.
+        class_names: of the model.
         folder: run folder; ``eval.jsonl`` and ``eval/<name>/`` are written in it.
         snapshots: keeps the best checkpoint; None keeps none.
         curves: where the metrics are drawn, too.
@@ -79,12 +81,14 @@ def make_evaluation(
 
     def evaluate() -> dict[str, Any]:
         results = [
-            evaluate_detections(
+            evaluate_opened(
                 cfg,
+                state.model,
                 test.dataset,
-                detect_dataset(cfg, state.model, test.dataset, labels=test.labels, should_stop=should_stop),
                 evaluation_folder(folder, test.dataset.name),
                 labels=test.labels,
+                class_names=class_names,
+                should_stop=should_stop,
             )
             for test in datasets
         ]

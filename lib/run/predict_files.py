@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fpt.run.image_files import output_names
 from fpt.run.predictor import Predictor
+from fpt.run.semantic_prediction import IDS
 from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
 from fpt.utils.own_files import claim_outputs, recorded
@@ -59,7 +60,7 @@ def predict_files(
         images: files.
         output_dir: where the results go.
         names: of the results of each image, without suffix; None = those that `output_names` gives.
-        formats: "png", "jpg", "pdf", "json".
+        formats: "png", "jpg", "pdf", "json", and of a segmentor "ids", the map of classes as ``<name>.ids.png``.
         merges_pdfs: write one results.pdf of all images too.
         colour_by: "class", or "object" for a colour of its own for each detection.
 
@@ -97,7 +98,7 @@ def _all(formats: Sequence[str], merges_pdfs: bool) -> list[str]:
 
 
 def _with_suffix(path: Path, suffix: str) -> Path:
-    return path.with_name(f"{path.name}.{suffix}")
+    return path.with_name(f"{path.name}.{IDS}.png" if suffix == IDS else f"{path.name}.{suffix}")
 
 
 def _predict_file(predictor: Predictor, path: Path, files: Sequence[Path], colour_by: ColourBy) -> None:
@@ -107,7 +108,7 @@ def _predict_file(predictor: Predictor, path: Path, files: Sequence[Path], colou
         UserError: the image cannot be read, or a file cannot be written.
     """
     result = predictor(path)
-    _LOGGER.info("%s: %d detection%s", path, len(result), "" if len(result) == 1 else "s")
+    _LOGGER.info("%s: %s", path, result.summary())
     with explained_output(files[0]), recorded(*files):
         for file in files:
             result.save(file, colour_by=colour_by)

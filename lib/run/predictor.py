@@ -16,10 +16,15 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_reading, build_transform
 from fpt.dataloaders.collate import Batch
 from fpt.dataloaders.image_io import ImageReading, read_image
+from fpt.dataloaders.semantic.dataset import input_size
 from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
+from fpt.engine.segmentation import segment_image
 from fpt.evaluation.results import to_coco_results
+from fpt.modeling.semantic.segmentor import SemanticSegmentor
 from fpt.run.keypoints import layout_of
+from fpt.run.segment import segmentation_settings
+from fpt.run.semantic_prediction import SemanticPrediction
 from fpt.run.trained_model import load_trained_model
 from fpt.solver.build import amp_dtype
 from fpt.structures.detections import Detections
@@ -148,6 +153,10 @@ class Prediction:
             content["skeleton"] = [list(pair) for pair in self.keypoint_layout.skeleton]
         return content
 
+    def summary(self) -> str:
+        """One line for a log."""
+        return f"{len(self)} detection{'' if len(self) == 1 else 's'}"
+
     def to_coco(
         self, *, image_id: int | None = None, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
@@ -163,7 +172,7 @@ class Prediction:
 
 
 class Predictor:
-    """A trained model that takes images as they come and gives detections in their pixels.
+    """A trained model that takes images as they come and gives detections, or classes, of their pixels.
 
         predictor = fpt.Predictor("model_best.pth")
         result = predictor("photo.jpg")
@@ -202,13 +211,13 @@ class Predictor:
         self._transform = build_transform(self.cfg, is_train=False)
 
     @overload
-    def __call__(self, images: ImageLike) -> Prediction: ...
+    def __call__(self, images: ImageLike) -> Any: ...
 
     @overload
-    def __call__(self, images: list[ImageLike] | tuple[ImageLike, ...]) -> list[Prediction]: ...
+    def __call__(self, images: list[ImageLike] | tuple[ImageLike, ...]) -> list[Any]: ...
 
-    def __call__(self, images: ImageLike | list[ImageLike] | tuple[ImageLike, ...]) -> Prediction | list[Prediction]:
-        """The detections of an image, or of each image of a list.
+    def __call__(self, images: ImageLike | list[ImageLike] | tuple[ImageLike, ...]) -> Any:
+        """The Prediction of an image, or of each image of a list; of a segmentor SemanticPrediction.
 
         Args:
             images: path of a file; uint8 [H, W, 3] RGB or [H, W] grey array; PIL image; tensor [3, H, W] RGB, uint8 or
@@ -221,9 +230,12 @@ class Predictor:
             return [self._predict(image, image_id) for image_id, image in enumerate(images)]
         return self._predict(images, 0)
 
-    def _predict(self, image: Any, image_id: int) -> Prediction:
+    def _predict(self, image: Any, image_id: int) -> Prediction | SemanticPrediction:
         pixels = to_pixels(image, reading=build_reading(self.cfg))
         size_hw = (pixels.shape[0], pixels.shape[1])
+        source = Path(image) if isinstance(image, (str, Path)) else None
+        if isinstance(self._model, SemanticSegmentor):
+            return self._segment(self._model, pixels, source)
         input_hw, _ = self._transform.draw(size_hw, None)
         tensor = torch.from_numpy(resize_image(pixels, input_hw)).permute(2, 0, 1)
         batch = Batch([tensor], None, [image_id], [size_hw], [min(input_hw) / min(size_hw)])
@@ -238,8 +250,23 @@ class Predictor:
             image=pixels,
             detections=detections.above(self.score_threshold),
             known_classes=self.class_names,
-            source=Path(image) if isinstance(image, (str, Path)) else None,
+            source=source,
             keypoint_layout=layout_of(self.cfg),
+        )
+
+    def _segment(self, model: SemanticSegmentor, pixels: np.ndarray, source: Path | None) -> SemanticPrediction:
+        size_hw = (pixels.shape[0], pixels.shape[1])
+        resized = resize_image(pixels, input_size(size_hw, short_side=self.cfg.SEMANTIC.SHORT_SIDE))
+        tensor = torch.from_numpy(resized).permute(2, 0, 1).to(torch.device(self.cfg.DEVICE))
+        settings = segmentation_settings(self.cfg, self.class_names)
+        classes, scores = segment_image(model, tensor, settings, size_hw=size_hw)
+        return SemanticPrediction(
+            image=pixels,
+            classes=classes.cpu().numpy(),
+            scores=scores.cpu().numpy(),
+            known_classes=self.class_names,
+            source=source,
+            palette=self.cfg.SEMANTIC.PALETTE,
         )
 
 

@@ -138,6 +138,7 @@ class _Run:
             cfg,
             state,
             self.datasets,
+            class_names=self.class_names,
             folder=folder,
             snapshots=snapshots,
             curves=curves,

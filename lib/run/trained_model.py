@@ -12,8 +12,7 @@ import torch
 from fpt.checkpoint.checkpoint import ForeignCheckpoint, load_checkpoint, load_weights
 from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
-from fpt.modeling.build import build_model
-from fpt.modeling.detector import Detector
+from fpt.modeling.build import Model, build_model
 from fpt.run.adapt import resolve_config
 from fpt.run.keypoints import keypoints_of_model
 from fpt.run.pixels import resolve_pixels
@@ -34,7 +33,7 @@ class TrainedModel:
         step: finished steps of its training.
     """
 
-    model: Detector
+    model: Model
     cfg: CfgNode
     class_names: tuple[str, ...]
     step: int

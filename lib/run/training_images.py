@@ -8,11 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.coco import CocoDataset
+from fpt.dataloaders.concat import AnyDataset
+from fpt.dataloaders.semantic.dataset import SemanticDataset
 from fpt.engine.curves import CurveWriter
 from fpt.engine.state import TrainState
 from fpt.run.detect import detect_dataset, match_classes, open_test_dataset
 from fpt.run.draw_dataset import draw_dataset, drawing_files
+from fpt.run.segment import segment_dataset
 from fpt.utils.distributed import is_main
 from fpt.utils.errors import UserError
 from fpt.utils.own_files import claim_outputs
@@ -45,7 +47,8 @@ class TrainingImages:
         self.state = state
         self.folder = folder
         self.curves = curves
-        self.dataset: CocoDataset = open_test_dataset(cfg, (cfg.TEST.DATASETS or cfg.TRAIN.DATASETS)[0])
+        self.class_names = tuple(class_names)
+        self.dataset: AnyDataset = open_test_dataset(cfg, (cfg.TEST.DATASETS or cfg.TRAIN.DATASETS)[0])
         self.labels = match_classes(self.dataset, class_names, source="training")
 
     def __call__(self, step: int) -> None:
@@ -60,10 +63,26 @@ class TrainingImages:
     def _draw(self, step: int) -> None:
         average = self.state.average
         end = min(NUM_IMAGES, len(self.dataset))
+        folder = self.folder / "images" / f"step{step}"
+        ids = self.dataset.image_ids[:end]
+        if is_main():
+            claim_outputs(drawing_files(self.dataset, ids, folder))
+        if isinstance(self.dataset, SemanticDataset):
+            with preserve_rng_state(), nullcontext() if average is None else average.applied():
+                done = segment_dataset(
+                    self.cfg,
+                    self.state.model,
+                    self.dataset,
+                    None,
+                    labels=self.labels,
+                    class_names=self.class_names,
+                    index_range=(0, end),
+                    drawings=folder,
+                )
+            self.curves.add_images(step, done.drawings)
+            return
         with preserve_rng_state(), nullcontext() if average is None else average.applied():
             found = detect_dataset(self.cfg, self.state.model, self.dataset, labels=self.labels, index_range=(0, end))
         if is_main():
-            folder = self.folder / "images" / f"step{step}"
-            claim_outputs(drawing_files(self.dataset, [item.image_id for item in found], folder))
             drawn = draw_dataset(self.dataset, found, folder, score_threshold=self.cfg.VIS_TH)
             self.curves.add_images(step, drawn.last)

@@ -10,6 +10,7 @@ from torch import nn
 
 from fpt.core.config_node import CfgNode
 from fpt.layers.norm import FrozenBatchNorm2d, NormBuilder
+from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 from fpt.modeling.backbone.resnet import BLOCKS, BlockSettings, ResNet
 from fpt.modeling.backbone.torchvision_backbone import TorchvisionBackbone, check_torchvision_name
 from fpt.modeling.settings import BackboneFactory, BackboneSettings, PixelValues
@@ -37,13 +38,23 @@ def make_resnet(settings: BackboneSettings, *, depth: int, num_stages: int = 4) 
         base_channels=settings.base_channels,
         freeze_at=settings.freeze_at,
         num_stages=num_stages,
+        res4_dilation=settings.res4_dilation,
         res5_dilation=settings.res5_dilation if num_stages == 4 else 1,
+        multi_grid=settings.multi_grid,
+        deep_stem=settings.deep_stem,
     )
 
 
 def make_torchvision_backbone(settings: BackboneSettings, name: str) -> TorchvisionBackbone:
     """A classification model of torchvision."""
-    return TorchvisionBackbone(name=name, norm=settings.norm, freeze_at=settings.freeze_at)
+    if settings.deep_stem or settings.multi_grid:
+        raise UserError(f"RESNETS.DEEP_STEM and MULTI_GRID are of the ResNets here; torchvision.{name} has neither")
+    return TorchvisionBackbone(
+        name=name,
+        norm=settings.norm,
+        freeze_at=settings.freeze_at,
+        dilations=(settings.res4_dilation, settings.res5_dilation),
+    )
 
 
 BACKBONES: dict[str, BackboneFactory] = {
@@ -86,13 +97,16 @@ def build_backbone(cfg: CfgNode, name: str, *, norm: NormBuilder) -> nn.Module:
         UserError: there is no such backbone.
     """
     settings = BackboneSettings(
-        norm=norm if cfg.RESNETS.USE_GN else None,
+        norm=norm if cfg.RESNETS.USE_GN else SyncBatchNorm2d if cfg.RESNETS.USE_SYNC_BN else None,
         freeze_at=FREEZE_ALL if cfg.TRAIN.FREEZE_CONV_BODY else cfg.RESNETS.FREEZE_AT,
         stride_in_1x1=cfg.RESNETS.STRIDE_1X1,
         base_channels=cfg.RESNETS.BASE_CHANNELS,
         groups=cfg.RESNETS.NUM_GROUPS,
         width_per_group=cfg.RESNETS.WIDTH_PER_GROUP,
+        res4_dilation=cfg.RESNETS.RES4_DILATION,
         res5_dilation=cfg.RESNETS.RES5_DILATION,
+        multi_grid=cfg.RESNETS.MULTI_GRID,
+        deep_stem=cfg.RESNETS.DEEP_STEM,
     )
     return find_backbone(cfg, name)(settings)
 

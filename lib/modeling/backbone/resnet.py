@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fpt.layers.conv import apply_conv_norm, init_weight
+from fpt.utils.errors import UserError
 
 LEVELS = ("res2", "res3", "res4", "res5")
 STRIDES = (4, 8, 16, 32)
@@ -120,6 +122,7 @@ def make_stage(
     stride: int,
     settings: BlockSettings,
     dilation: int = 1,
+    grid: Sequence[int] = (),
 ) -> nn.Sequential:
     """The blocks of one stage; the first one has the stride.
 
@@ -131,15 +134,31 @@ def make_stage(
         stride: of the stage.
         settings: what all blocks share.
         dilation: of the 3x3 convolutions.
+        grid: factors of the dilation of each block (multi-grid of Chen et al. 2017, DeepLab v3); none = 1.
     """
     block = block_of(depth)
     widths = [in_channels] + [channels * block.expansion] * (num_blocks - 1)
     strides = [stride] + [1] * (num_blocks - 1)
+    factors = grid or [1] * num_blocks
     return nn.Sequential(
         *(
-            block(in_channels=width, channels=channels, stride=step, settings=settings, dilation=dilation)
-            for width, step in zip(widths, strides, strict=True)
+            block(in_channels=width, channels=channels, stride=step, settings=settings, dilation=dilation * factor)
+            for width, step, factor in zip(widths, strides, factors, strict=True)
         )
+    )
+
+
+def make_deep_stem(base_channels: int, norm: ResNorm) -> nn.Sequential:
+    """Three 3x3 convolutions, the first of stride 2, before the stem's normalisation (He et al. 2019)."""
+    half = base_channels // 2
+    return nn.Sequential(
+        nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False),
+        norm(half, False),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, half, 3, padding=1, bias=False),
+        norm(half, False),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, base_channels, 3, padding=1, bias=False),
     )
 
 
@@ -165,7 +184,13 @@ class ResNet(nn.Module):
         base_channels: channels of the stem; 64 in all published networks.
         num_blocks: blocks of the four stages, where they are not those of ``depth``.
         num_stages: 4, or 3 without res5.
+        res4_dilation: dilation of res4; above 1 it keeps the stride of res3.
         res5_dilation: dilation of res5; above 1 it keeps the stride of res4.
+        multi_grid: factors of the dilation of res5's blocks; none = 1.
+        deep_stem: three 3x3 convolutions in the place of the 7x7.
+
+    Raises:
+        UserError: multi_grid has another number of factors than res5 has blocks.
     """
 
     def __init__(
@@ -177,18 +202,25 @@ class ResNet(nn.Module):
         base_channels: int = STEM_CHANNELS,
         num_blocks: Sequence[int] | None = None,
         num_stages: int = 4,
+        res4_dilation: int = 1,
         res5_dilation: int = 1,
+        multi_grid: Sequence[int] = (),
+        deep_stem: bool = False,
     ) -> None:
         super().__init__()
+        counts = num_blocks or BLOCKS[depth]
+        if multi_grid and len(multi_grid) != counts[3]:
+            raise UserError(f"RESNETS.MULTI_GRID is {tuple(multi_grid)!r}, but res5 has {counts[3]} blocks: one each")
         self.freeze_at = freeze_at
-        self.conv1 = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
+        plain = nn.Conv2d(3, base_channels, 7, stride=2, padding=3, bias=False)
+        self.conv1 = make_deep_stem(base_channels, settings.norm) if deep_stem else plain
         self.bn1 = settings.norm(base_channels, False)
         expansion = block_of(depth).expansion
-        dilations = (1, 1, 1, res5_dilation)
-        steps = (1, 2, 2, 2 if res5_dilation == 1 else 1)
-        self.strides = (*STRIDES[:3], STRIDES[2] * steps[3])[:num_stages]
+        dilations = (1, 1, res4_dilation, res5_dilation)
+        steps = (1, *(2 if dilation == 1 else 1 for dilation in dilations[1:]))
+        self.strides = tuple(STRIDES[0] * math.prod(steps[: index + 1]) for index in range(num_stages))
         self.out_channels = tuple(base_channels * 2**index * expansion for index in range(num_stages))
-        for index, count in enumerate((num_blocks or BLOCKS[depth])[:num_stages]):
+        for index, count in enumerate(counts[:num_stages]):
             stage = make_stage(
                 depth=depth,
                 num_blocks=count,
@@ -197,13 +229,14 @@ class ResNet(nn.Module):
                 stride=steps[index],
                 settings=settings,
                 dilation=dilations[index],
+                grid=multi_grid if index == 3 else (),
             )
             self.add_module(f"layer{index + 1}", stage)
         init_residual(self)
         for module in self._frozen():
             freeze(module)
         self._depth, self._base_channels, self._settings = depth, base_channels, settings
-        self._res5_blocks = (num_blocks or BLOCKS[depth])[3]
+        self._res5_blocks = counts[3]
 
     @property
     def res5_channels(self) -> int:
@@ -226,7 +259,11 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         """Images [N, 3, H, W] -> maps ``res2`` .. ``res5`` (``res4`` without the last stage) of ``strides``."""
-        x = F.relu(apply_conv_norm(self.conv1, self.bn1, x), inplace=True)
+        if isinstance(self.conv1, nn.Conv2d):
+            x = apply_conv_norm(self.conv1, self.bn1, x)
+        else:
+            x = self.bn1(self.conv1(x))
+        x = F.relu(x, inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps: OrderedDict[str, Tensor] = OrderedDict()
         for level, stage in zip(LEVELS, self._stages(), strict=False):

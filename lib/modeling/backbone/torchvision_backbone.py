@@ -32,14 +32,17 @@ class TorchvisionBackbone(nn.Module):
         norm: builder of what replaces each BatchNorm2d (GroupNorm, to train from scratch); None = frozen affine, for
             trained weights.
         freeze_at: 0 trains everything, 1 freezes what comes before stride 4, 2 the part of stride 4 too, up to 5.
+        dilations: of the parts of stride 16 and of stride 32; above 1 the part keeps the stride of the one before.
 
     Raises:
-        UserError: torchvision has no such model, or it does not have maps of these strides.
+        UserError: torchvision has no such model, it does not have maps of these strides, or it cannot be dilated.
     """
 
     pixel_values = PixelValues("RGB", means=(123.675, 116.28, 103.53), stds=(58.395, 57.12, 57.375))
 
-    def __init__(self, *, name: str, norm: NormBuilder | None = None, freeze_at: int = 2) -> None:
+    def __init__(
+        self, *, name: str, norm: NormBuilder | None = None, freeze_at: int = 2, dilations: tuple[int, int] = (1, 1)
+    ) -> None:
         super().__init__()
         device = torch.get_default_device()
         with torch.device("cpu"):  # where every model can be made and probed
@@ -56,7 +59,7 @@ class TorchvisionBackbone(nn.Module):
         self._drop_unused(roots)
         self.level_of_step = dict(zip(last, LEVELS, strict=True))
         self.out_channels = channels
-        self.strides = STRIDES
+        self.strides = _dilate([step for _, step in steps], last, dilations, name=name)
         self._num_frozen = (0, first, *(index + 1 for index in last))[freeze_at]
         for module in self._steps()[: self._num_frozen]:
             freeze(module)
@@ -86,6 +89,24 @@ class TorchvisionBackbone(nn.Module):
             for child, _ in list(container.named_children()):
                 if f"{root}.{child}" not in self._paths:
                     delattr(container, child)
+
+
+def _dilate(steps: list[nn.Module], last: tuple[int, ...], dilations: tuple[int, int], *, name: str) -> tuple[int, ...]:
+    """Put dilations in the place of the strides of the last two levels, and return the strides that there are then."""
+    stride, strides = STRIDES[1], list(STRIDES[:2])
+    for level, dilation in zip((2, 3), dilations, strict=True):
+        inner = [layer for step in steps[last[level - 1] + 1 : last[level] + 1] for layer in step.modules()]
+        convs = [layer for layer in inner if isinstance(layer, nn.Conv2d)]
+        if dilation > 1 and not any(max(conv.stride) > 1 for conv in convs):
+            raise UserError(f"torchvision's {name} has no strided convolution at stride {STRIDES[level]} to dilate")
+        for conv in convs if dilation > 1 else ():
+            conv.stride = (1, 1)
+            if max(conv.kernel_size) > 1:
+                conv.dilation = (dilation, dilation)
+                conv.padding = tuple(dilation * (side // 2) for side in conv.kernel_size)
+        stride *= 2 if dilation == 1 else 1
+        strides.append(stride)
+    return tuple(strides)
 
 
 def check_torchvision_name(name: str) -> None:

@@ -92,14 +92,30 @@ class ConvNorm(nn.Module):
         out_channels: channels of the output.
         kernel: side of the kernel, odd.
         stride: stride.
+        dilation: of the kernel.
         norm: makes the normalisation, or None; the convolution has a bias only without it.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, norm: NormFactory | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: NormFactory | None = None,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=norm is None)
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            bias=norm is None,
+        )
         self.norm = norm(out_channels) if norm is not None else nn.Identity()
 
     def forward(self, x: Tensor, area: Area) -> Tensor:

@@ -15,6 +15,7 @@ from fpt.modeling.levels import strides_of
 from fpt.modeling.neck.compose import CoarsestMap, ExtraLevels, PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.neck.uniform import AtrousPyramid, PoolingPyramid, UnscathedPyramid
 from fpt.modeling.settings import NeckFactory, NeckSettings
 from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
@@ -50,12 +51,49 @@ def make_feature_pyramid(settings: NeckSettings, *, top_down: bool = True, botto
     )
 
 
+def make_unscathed_pyramid(settings: NeckSettings) -> UnscathedPyramid:
+    """UFP on the backbone's last map."""
+    return UnscathedPyramid(
+        in_channels=settings.in_channels[-1],
+        out_channels=settings.out_channels,
+        stride=settings.strides[-1],
+        kernels=settings.kernels,
+        norm=settings.norm,
+    )
+
+
+def make_pooling_pyramid(settings: NeckSettings) -> PoolingPyramid:
+    """PPM on the backbone's last map."""
+    return PoolingPyramid(
+        in_channels=settings.in_channels[-1], stride=settings.strides[-1], bins=settings.bins, norm=settings.norm
+    )
+
+
+def make_atrous_pyramid(settings: NeckSettings) -> AtrousPyramid:
+    """ASPP on the backbone's last map."""
+    return AtrousPyramid(
+        in_channels=settings.in_channels[-1],
+        out_channels=settings.out_channels,
+        stride=settings.strides[-1],
+        rates=settings.rates,
+        norm=settings.norm,
+    )
+
+
+UNIFORM: dict[str, NeckFactory] = {
+    "UFP": make_unscathed_pyramid,
+    "PPM": make_pooling_pyramid,
+    "ASPP": make_atrous_pyramid,
+}
+"""Pyramids of one resolution, for semantic segmentation."""
+
 NECKS: dict[str, NeckFactory] = {
     "FPN": make_feature_pyramid,
     "BFP": partial(make_feature_pyramid, top_down=False),
     "BPA": partial(make_feature_pyramid, bottom_up=True),
     "P2only": make_finest_map,
     "ResNet": make_coarsest_map,
+    **UNIFORM,
 }
 
 
@@ -79,22 +117,31 @@ def build_neck(
         raise UserError(
             f"FPN.RPN_MIN_LEVEL is {cfg.FPN.RPN_MIN_LEVEL}, but the backbone of MODEL.CONV_BODY has no map so coarse"
         )
+    is_semantic = cfg.MODEL.TYPE == "semantic_segmentor"
+    if name.neck in UNIFORM and not is_semantic:
+        raise UserError(
+            f"MODEL.CONV_BODY is {cfg.MODEL.CONV_BODY!r}, but {name.neck} is a pyramid of one resolution, for semantic "
+            "segmentation (MODEL.TYPE semantic_segmentor): a detector needs FPN, BFP or BPA"
+        )
     pyramid = find_part(NECKS, name.neck, option="the neck of MODEL.CONV_BODY")(
         NeckSettings(
             in_channels=in_channels,
             strides=strides,
             out_channels=cfg.FPN.DIM,
-            norm=norm if cfg.FPN.USE_GN else None,
+            norm=norms(norm)[cfg.SEMANTIC.NORM] if name.neck in UNIFORM else norm if cfg.FPN.USE_GN else None,
             zero_init_lateral=cfg.FPN.ZERO_INIT_LATERAL,
+            kernels=cfg.SEMANTIC.UFP_KERNELS,
+            bins=cfg.SEMANTIC.PPM_BINS,
+            rates=cfg.SEMANTIC.ASPP_RATES,
         )
     )
     strides = strides_of(pyramid, name=f"neck {name.neck}") if hasattr(pyramid, "strides") else strides
-    is_pyramid = len(strides) > 1
+    goes_on = len(strides) > 1 and not is_semantic
     return PyramidNeck(
         pyramid=pyramid,
         transformer=_build_transformer(cfg, pyramid, strides, norm) if name.has_transformer else None,
-        has_p6=is_pyramid and 2**cfg.FPN.RPN_MAX_LEVEL > strides[-1],
-        extra_levels=_build_extra_levels(cfg, strides, in_channels[-1]) if is_pyramid else None,
+        has_p6=goes_on and 2**cfg.FPN.RPN_MAX_LEVEL > strides[-1],
+        extra_levels=_build_extra_levels(cfg, strides, in_channels[-1]) if goes_on else None,
         strides=strides,
         num_skipped=num_skipped,
     )
@@ -118,12 +165,6 @@ def _build_transformer(
     cfg: CfgNode, pyramid: nn.Module, strides: tuple[int, ...], norm: NormBuilder
 ) -> FeaturePyramidTransformer:
     options = cfg.MODEL.FPT
-    norms: dict[str, NormBuilder | None] = {
-        "GN": norm,
-        "BN": nn.BatchNorm2d,
-        "SyncBN": SyncBatchNorm2d,
-        "none": None,
-    }
     _check_mixtures(cfg)
     return FeaturePyramidTransformer(
         in_channels=pyramid.out_channels,  # type: ignore[arg-type]
@@ -136,10 +177,15 @@ def _build_transformer(
         local_window=options.LOCAL_WINDOW,
         max_keys=options.MAX_KEYS,
         level_strides=_level_strides(cfg, strides),
-        norm=norms[options.NORM],
+        norm=norms(norm)[options.NORM],
         dropblock_size=options.DROPBLOCK_SIZE,
         dropblock_keep_prob=options.DROPBLOCK_KEEP_PROB,
     )
+
+
+def norms(group_norm: NormBuilder) -> dict[str, NormBuilder | None]:
+    """Builders of normalisation by the names that options have."""
+    return {"GN": group_norm, "BN": nn.BatchNorm2d, "SyncBN": SyncBatchNorm2d, "none": None}
 
 
 def _level_strides(cfg: CfgNode, strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -107,6 +107,11 @@ class PyramidNeck(nn.Module):
         num_extra = int(has_p6) if extra_levels is None else len(extra_levels)
         self.strides = (*strides, *(strides[-1] * 2**number for number in range(1, num_extra + 1))) if strides else ()
         self.out_channels: int = (transformer or pyramid).out_channels  # type: ignore[assignment]
+        self.context_channels: tuple[int, ...] = getattr(pyramid, "context_channels", ())
+
+    def context(self, features: OrderedDict[str, Tensor]) -> list[Tensor]:
+        """Maps of ``context_channels`` beside the levels, which a head of semantic segmentation reads, too."""
+        return self.pyramid.context(features) if self.context_channels else []  # type: ignore[operator]
 
     def base_maps(
         self,
