@@ -11,10 +11,11 @@ DEVELOPMENT := $(VENV)/.development
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint docs clean
+.PHONY: help install demo demo-semantic test test-all lint docs clean
 
 help:
 	@echo "make demo      train, evaluate and draw on the built-in data set: outputs/demo"
+	@echo "make demo-semantic  the same with a class for every pixel: outputs/demo-semantic"
 	@echo "make test      the tests"
 	@echo "make test-all  the tests, with those that train for minutes"
 	@echo "make lint      style, types and import rules"
@@ -35,6 +36,9 @@ $(DEVELOPMENT): $(RUNTIME)
 
 demo: $(RUNTIME)
 	$(BIN)/python demos/demo.py --output_dir outputs/demo
+
+demo-semantic: $(RUNTIME)
+	$(BIN)/python demos/demo.py --recipe semantic --output_dir outputs/demo-semantic
 
 test: export OMP_NUM_THREADS := $(OMP_NUM_THREADS)
 test: $(DEVELOPMENT)

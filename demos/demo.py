@@ -22,15 +22,18 @@ from fpt.synthetic.shapes import generate_shapes
 from fpt.utils.timer import format_duration
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "configs" / "demo" / "shapes_fpt_R-18.yaml"
+CONFIGS = {name: ROOT / "configs" / "demo" / f"shapes_{name}_R-18.yaml" for name in ("fpt", "semantic")}
 NUM_IMAGES = 12
 PARTS = ("Data", "Training", "Evaluation", "Images")
-NAMES = {"bbox": "box AP", "segm": "mask AP"}
+NAMES = {"bbox": ("box AP", "AP"), "segm": ("mask AP", "AP"), "semantic": ("mIoU", "mIoU")}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--recipe", choices=tuple(CONFIGS), default="fpt", help="Mask R-CNN, or classes of pixels (%(default)s)"
+    )
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo"), help="where to (%(default)s)")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data", help="shapes/ is made in it (%(default)s)")
     parser.add_argument("--num_train", type=int, default=2000, help="training images to make (%(default)s)")
@@ -53,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     _announce("Data")
     is_new = generate_shapes(shapes, num_train=args.num_train, num_val=args.num_val)
     print(f"{'wrote' if is_new else 'found'} {args.num_train} training and {args.num_val} validation images: {shapes}")
-    cfg = load_cfg(CONFIG, ["DATA_DIR", str(args.data_dir), *args.set_cfgs])
+    cfg = load_cfg(CONFIGS[args.recipe], ["DATA_DIR", str(args.data_dir), *args.set_cfgs])
     _announce("Training")
     result = _train(cfg, output_dir)
     if result.exit_status:
@@ -84,7 +87,7 @@ def _announce(part: str) -> None:
 
 
 def _report(output_dir: Path, shapes: Path, checkpoint: Path, metrics: dict[str, Any], seconds: float) -> None:
-    values = [f"{NAMES[kind]} {metrics[kind]['AP']:.3f}" for kind in NAMES if kind in metrics]
+    values = [f"{text} {metrics[kind][key]:.3f}" for kind, (text, key) in NAMES.items() if kind in metrics]
     python, tools = _shown(Path(sys.executable)), _shown(ROOT / "tools")
     config = output_dir / "config.yaml"
     print(f"\n== Done in {format_duration(seconds)}")

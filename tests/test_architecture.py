@@ -264,7 +264,9 @@ def test_every_recipe_loads_and_builds(path: Path) -> None:
         model = build_model(cfg, num_classes=4)
     assert sum(parameter.numel() for parameter in model.parameters()) > 100_000
     for name in (*cfg.TRAIN.DATASETS, *cfg.TEST.DATASETS):
-        assert name in cfg.DATASETS or name.startswith(("coco_", "keypoints_coco_"))
+        assert name in cfg.DATASETS or name.startswith(
+            ("coco_", "keypoints_coco_", "cityscapes_", "ade20k_", "lip_", "voc_")
+        )
 
 
 @pytest.mark.parametrize("kind", ["det", "det_2fc", "mask"])

@@ -71,11 +71,7 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Model:
             backbone=backbone,
         )
         return _in_format(segmentor, cfg)
-    if cfg.FPN.COARSEST_STRIDE % strides[-1]:
-        raise UserError(
-            f"FPN.COARSEST_STRIDE is {cfg.FPN.COARSEST_STRIDE}, but must be a multiple of {strides[-1]}, the stride of "
-            "the backbone's coarsest map"
-        )
+    _check_padding(cfg, strides[-1])
     parts: dict[str, Any] = {
         "normalizer": _build_normalizer(cfg, pixel_values(cfg, backbone), divisor=cfg.FPN.COARSEST_STRIDE),
         "backbone": backbone,
@@ -98,6 +94,14 @@ def build_model(cfg: CfgNode, *, num_classes: int) -> Model:
             **parts,
         )
     return _in_format(model, cfg)
+
+
+def _check_padding(cfg: CfgNode, coarsest_stride: int) -> None:
+    if cfg.FPN.COARSEST_STRIDE % coarsest_stride:
+        raise UserError(
+            f"FPN.COARSEST_STRIDE is {cfg.FPN.COARSEST_STRIDE}, but must be a multiple of {coarsest_stride}, the "
+            "stride of the backbone's coarsest map"
+        )
 
 
 def _in_format(model: AnyModel, cfg: CfgNode) -> AnyModel:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from pycocotools import mask as coco_masks
 
 from fpt.annotations.packed import PackedAnnotations
 from fpt.annotations.readers import DATASET_READERS
@@ -138,8 +139,10 @@ def _from_png(
 
 def _read_mat(path: Path) -> np.ndarray:
     """Ids of SBD's file of an image."""
-    from scipy.io import loadmat  # noqa: PLC0415  # it takes long, and few need it
-
+    try:
+        from scipy.io import loadmat  # it takes long, and few need it
+    except ImportError:
+        raise UserError(f"{path}: maps of SBD are read by scipy: pip install scipy (or fpt[sbd])") from None
     try:
         content = loadmat(path, mat_dtype=False, squeeze_me=True, struct_as_record=False)
         return np.asarray(content["GTcls"].Segmentation).astype(np.int32)
@@ -149,8 +152,6 @@ def _read_mat(path: Path) -> np.ndarray:
 
 def _rasterize(packed: PackedAnnotations, index: int, *, ignored_id: int) -> np.ndarray:
     """Ids of an image's pixels from its objects' masks."""
-    from pycocotools import mask as coco_masks  # noqa: PLC0415
-
     size_hw, chosen = packed.size_hw(index), packed.objects(index)
     ids = np.zeros(size_hw, np.int32)
     positions = np.arange(chosen.start, chosen.stop)
