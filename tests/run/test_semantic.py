@@ -136,9 +136,8 @@ def test_images_get_drawings_maps_and_json(run: Path, recipe: Path, tmp_path: Pa
         assert sum(item["share"] for item in content["classes"]) == pytest.approx(1)
         assert content["classes"][0]["colour"] in ([90, 60, 30], [120, 180, 255])
         assert (tmp_path / f"{index}.png").is_file()
-    assert infer.main(
-        [*weights, "--image_dir", str(images), "--output_dir", str(tmp_path / "o"), "--colour_by", "object"]
-    )
+    by_object = ["--image_dir", str(images), "--output_dir", str(tmp_path / "o"), "--colour_by", "object"]
+    assert infer.main([*weights, *by_object]) == 1
 
 
 def test_the_checker_names_what_is_wrong(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
