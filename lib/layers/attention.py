@@ -20,11 +20,12 @@ from torch.utils.checkpoint import checkpoint
 
 from fpt.layers.attention_chunks import MixtureOfSoftmaxes, MixtureSettings
 from fpt.layers.attention_fused import fused_mixture_attention, is_fusable
+from fpt.layers.attention_shifts import attend_by_shifts
 
 Similarity = Literal["dot", "euclidean"]
 SIMILARITIES = ("dot", "euclidean")
 
-_WINDOW_ELEMENTS = 1 << 22  # numbers in the windows of a band of LGT
+_BAND_ELEMENTS = 1 << 22  # numbers that a band of LGT works on
 
 
 def mixture_attention(
@@ -123,7 +124,9 @@ def local_mixture_attention(
         q = F.pad(q, (0, ratio_x * w - width, 0, ratio_y * h - height))
         margin = window // 2
         k, v = (F.pad(x, (margin, margin, margin, margin)) for x in (k, v))
-        rows_at_once = max(1, _WINDOW_ELEMENTS // max(1, w * window**2 * (k.shape[1] + v.shape[1])))
+        is_same_size = ratio_y == ratio_x == 1
+        attend, copies = (attend_by_shifts, 4) if is_same_size else (_attend_windows, window**2)
+        rows_at_once = max(1, _BAND_ELEMENTS // max(1, w * copies * (k.shape[1] + v.shape[1])))
         bands = []
         for top in range(0, h, rows_at_once):
             bottom = min(h, top + rows_at_once)
@@ -136,7 +139,7 @@ def local_mixture_attention(
                 similarity,
                 factor,
             )
-            bands.append(checkpoint(_attend_windows, *args, use_reentrant=False, preserve_rng_state=False))
+            bands.append(checkpoint(attend, *args, use_reentrant=False, preserve_rng_state=False))
         out = (
             torch.cat(bands, dim=2)[:, :, :height, :width] if bands else v.new_zeros(len(q), v.shape[1], height, width)
         )
