@@ -17,6 +17,7 @@ from fpt.run.evaluate import evaluate_checkpoint
 from fpt.run.options import EvaluationOptions, RunOptions
 from fpt.run.predict_files import predict_files
 from fpt.run.predictor import Predictor
+from fpt.run.semantic_prediction import IDS
 from fpt.run.train import TrainResult, train
 from fpt.synthetic.shapes import generate_shapes
 from fpt.utils.timer import format_duration
@@ -67,8 +68,10 @@ def _run(args: argparse.Namespace) -> int:
     evaluated = evaluate_checkpoint(cfg, checkpoint, EvaluationOptions(output_dir=output_dir))
     (metrics,) = evaluated.metrics.values()
     _announce("Images")
-    images = sorted((shapes / "images" / "val").iterdir())[:NUM_IMAGES]
-    predict_files(Predictor(checkpoint, cfg=cfg, score_threshold=0.5), images, output_dir / "images")
+    images = sorted((shapes / "images" / "val").glob("*.jpg"))[:NUM_IMAGES]
+    formats = ("png", "json", *([IDS] if args.recipe == "semantic" else []))
+    predictor = Predictor(checkpoint, cfg=cfg, score_threshold=0.5)
+    predict_files(predictor, images, output_dir / "images", formats=formats)
     _report(output_dir, shapes, checkpoint, metrics, time.perf_counter() - start)
     return 0
 

@@ -11,6 +11,7 @@ from fpt.visualization.colours import WHITE, Colour, colour_of
 from fpt.visualization.labels import Rectangle, TextStyle, draw_tag
 
 _MIN_LONGER_SIDE = 480
+BACKGROUND = "background"
 _LEAST_SHARE = 0.0005
 """Classes of fewer pixels have no place in the legend."""
 
@@ -32,6 +33,8 @@ def draw_classes(
 ) -> np.ndarray:
     """The image tinted by classes, edges lined, and below it a legend with each class's share, largest first.
 
+    A class that is called background stays as it is, unless a palette gives it a colour.
+
     Args:
         image: uint8 [H, W, 3] RGB; a small one is enlarged.
         classes: int [H, W], negative for pixels that stay as they are.
@@ -52,6 +55,8 @@ def draw_classes(
     colours = class_colours(len(class_names), palette)
     is_known = large >= 0
     tint = colours[np.where(is_known, large, 0)]
+    if not palette and BACKGROUND in class_names:
+        is_known &= large != list(class_names).index(BACKGROUND)
     mixed = cv2.addWeighted(canvas, 1 - opacity, tint, opacity, 0)
     edges = np.zeros_like(is_known)
     edges[:, 1:] |= large[:, 1:] != large[:, :-1]
