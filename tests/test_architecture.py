@@ -261,7 +261,7 @@ def test_every_recipe_loads_and_builds(path: Path) -> None:
     if cfg.MODEL.KEYPOINTS_ON and not cfg.KRCNN.NUM_KEYPOINTS:  # a training takes it from its data
         cfg = load_cfg(path, ["KRCNN.NUM_KEYPOINTS", "5"])
     with torch.device("meta"):
-        model = build_model(cfg, num_classes=4)
+        model = build_model(cfg, num_classes=1 + (len(cfg.SEMANTIC.CLASS_WEIGHTS) or 3))
     assert sum(parameter.numel() for parameter in model.parameters()) > 100_000
     for name in (*cfg.TRAIN.DATASETS, *cfg.TEST.DATASETS):
         assert name in cfg.DATASETS or name.startswith(
