@@ -58,3 +58,12 @@ def test_a_folder_that_holds_something_else_is_one_message(
     assert load_demo(root).main(["--output_dir", str(tmp_path / "out"), "--data_dir", str(tmp_path)]) == 2
     assert "holds something else" in capsys.readouterr().err
     assert (tmp_path / "shapes" / "mine.txt").read_text() == "x"
+
+
+def test_classes_of_pixels(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--num_train", "8", "--num_val", "3", "--set", "SOLVER.MAX_ITER", "2", "DATA_LOADER.NUM_THREADS", "0"]
+    folders = ["--output_dir", str(tmp_path / "out"), "--data_dir", str(tmp_path / "data")]
+    assert load_demo(root).main(["--recipe", "semantic", *folders, *small]) == 0
+    assert "mIoU 0." in capsys.readouterr().out
+    written = sorted(path.name for path in (tmp_path / "out" / "images").iterdir() if not path.name.startswith("."))
+    assert written == [f"{index:06d}.{end}" for index in range(3) for end in ("ids.png", "json", "png")]

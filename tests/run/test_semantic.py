@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import fpt
-from fpt.cli import check_data, infer, test, train
+from fpt.cli import attention, check_data, infer, test, train
 from fpt.core.config import load_cfg
+from fpt.modeling.build import build_model
+from fpt.parallel.data_parallel import DataParallel
+from fpt.structures.semantic_classes import CITYSCAPES_IDS
 
 SIZES = ((40, 56), (33, 65), (20, 24))
 
@@ -164,3 +168,40 @@ def test_a_detectors_format_and_wrong_submission(
     detector = [*weights, "--image_dir", str(recipe.parent / "images"), "--output_format", "ids"]
     assert infer.main(["--cfg", str(recipe), *detector, "--set", "MODEL.TYPE", "detector"]) == 2
     assert "this model is a detector" in capsys.readouterr().err
+
+
+def test_attention_is_drawn(run: Path, recipe: Path, tmp_path: Path) -> None:
+    weights = ["--cfg", str(recipe), "--load_ckpt", str(run / "ckpt" / "model_step6.pth")]
+    images = ["--images", str(recipe.parent / "images" / "val" / "0.png"), "--points", "30,20"]
+    assert attention.main([*weights, *images, "--output_dir", str(tmp_path)]) == 0
+    assert (tmp_path / "0_30_20.png").stat().st_size > 10_000
+
+
+def test_cityscapes_and_its_submission(recipe: Path, tmp_path: Path) -> None:
+    for split, count in (("train", 2), ("val", 1)):
+        for index in range(count):
+            name = f"bonn_{split}_{index}"
+            image = tmp_path / "cityscapes/leftImg8bit" / split / "bonn" / f"{name}_leftImg8bit.png"
+            ids = tmp_path / "cityscapes/gtFine" / split / "bonn" / f"{name}_gtFine_labelIds.png"
+            for path, values in ((image, np.full((40, 64, 3), 80, np.uint8)), (ids, np.full((40, 64), 7, np.uint8))):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values).save(path)
+    options = ["--dataset", "cityscapes", "--set", "DATA_DIR", str(tmp_path), "SOLVER.MAX_ITER", "1"]
+    options += ["TRAIN.EVAL_PERIOD", "0", "TRAIN.VIS_PERIOD", "0", "SEMANTIC.SUBMISSION", "True"]
+    assert train.main(["--cfg", str(recipe), "--output_dir", str(tmp_path / "run"), *options]) == 0
+    weights = ["--load_ckpt", str(tmp_path / "run" / "ckpt" / "model_step1.pth")]
+    assert test.main(["--cfg", str(recipe), *weights, "--output_dir", str(tmp_path / "out"), *options]) == 0
+    ids = np.asarray(Image.open(tmp_path / "out" / "submission" / "bonn_val_0_leftImg8bit.png"))
+    assert ids.shape == (40, 64)
+    assert set(np.unique(ids).tolist()) <= set(CITYSCAPES_IDS)
+
+
+def test_devices_share_a_batch(recipe: Path) -> None:
+    cfg = load_cfg(recipe, ["SEMANTIC.DROPOUT", "0", "MODEL.FPT.DROPBLOCK_KEEP_PROB", "1"])
+    torch.manual_seed(0)
+    model = build_model(cfg, num_classes=3)
+    images = [torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8) for _ in range(4)]
+    targets = [{"classes": torch.randint(0, 2, (32, 32), dtype=torch.int16)} for _ in range(4)]
+    alone = model(images, targets)["loss_sem"]
+    together = DataParallel(model, devices=[torch.device("cpu")] * 2)(images, targets)["loss_sem"]
+    torch.testing.assert_close(together.mean(), alone)
