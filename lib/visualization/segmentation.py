@@ -63,6 +63,8 @@ def draw_classes(
     edges[1:] |= large[1:] != large[:-1]
     mixed[edges] = (mixed[edges] * 0.4).astype(np.uint8)
     drawing = np.where(is_known[..., None], mixed, canvas)
+    if not palette and BACKGROUND in class_names:
+        colours[list(class_names).index(BACKGROUND)] = WHITE  # of its tag
     return np.vstack([drawing, _legend(classes, class_names, colours, drawing.shape[:2])])
 
 
