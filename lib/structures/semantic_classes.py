@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+IGNORED = -1
+"""What a map of classes holds where a pixel counts for nothing."""
+
 CITYSCAPES = tuple(
     "road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,person,rider,car,truck,"
     "bus,train,motorcycle,bicycle".split(",")

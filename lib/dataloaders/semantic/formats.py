@@ -12,12 +12,16 @@ from fpt.annotations.packed import PackedAnnotations
 from fpt.annotations.readers import DATASET_READERS
 from fpt.annotations.store import open_annotations
 from fpt.dataloaders.catalog import DatasetFiles
+from fpt.dataloaders.class_choice import choose_classes
 from fpt.dataloaders.image_finder import ImageFinder
 from fpt.dataloaders.image_io import IMAGE_SUFFIXES
-from fpt.dataloaders.semantic.label_maps import IGNORED, LabelledImages, check_partners, make_table, read_id_map
+from fpt.dataloaders.semantic.label_maps import LabelledImages, check_partners, make_table, read_id_map
 from fpt.structures.paste import decode_mask
-from fpt.structures.semantic_classes import ADE20K, CITYSCAPES, CITYSCAPES_IDS, LIP, VOC
+from fpt.structures.semantic_classes import ADE20K, CITYSCAPES, CITYSCAPES_IDS, IGNORED, LIP, VOC
 from fpt.utils.errors import UserError
+
+_CROWD = 2**16 - 1
+"""Id of a crowd's pixels, beyond the classes of any file."""
 
 LabelReader = Callable[[DatasetFiles, Path, Path], LabelledImages]
 """Declaration, image folder, and what ANN_FILE names -> images and maps."""
@@ -89,11 +93,13 @@ def read_coco_pixels(files: DatasetFiles, image_dir: Path, ann_file: Path) -> La
         raise UserError(f"{ann_file} has no masks, of which classes of pixels could be made")
     finder = ImageFinder(image_dir)
     images = [image_dir / (finder.find(name) or name) for name in packed.file_names(len(packed))]
-    names = ("background", *store.categories.names)
-    classes = {number: number for number in range(len(names))} | {255: IGNORED}
+    choice = choose_classes(store.categories, packed.labels, files.classes, source=ann_file, needs_all=True)
+    labels = packed.labels if choice.labels is None else choice.labels
+    names = ("background", *choice.categories.names)
+    classes = {number: number for number in range(len(names))} | {_CROWD: IGNORED}
     return LabelledImages(
         images=images,
-        read=lambda index: _rasterize(packed, index, ignored_id=255),
+        read=lambda index: _rasterize(packed, labels, index),
         table=make_table(classes),
         class_names=names,
     )
@@ -150,7 +156,7 @@ def _read_mat(path: Path) -> np.ndarray:
         raise UserError(f"{path}: not a map of SBD: {error}") from None
 
 
-def _rasterize(packed: PackedAnnotations, index: int, *, ignored_id: int) -> np.ndarray:
+def _rasterize(packed: PackedAnnotations, labels: np.ndarray, index: int) -> np.ndarray:
     """Ids of an image's pixels from its objects' masks."""
     size_hw, chosen = packed.size_hw(index), packed.objects(index)
     ids = np.zeros(size_hw, np.int32)
@@ -163,7 +169,7 @@ def _rasterize(packed: PackedAnnotations, index: int, *, ignored_id: int) -> np.
             if not polygons:
                 continue
             rle = coco_masks.merge(coco_masks.frPyObjects(polygons, *size_hw))
-        label = packed.labels[positions[offset]]
+        label = labels[positions[offset]]
         if label:
-            ids[decode_mask(rle).astype(bool)] = ignored_id if is_crowd[offset] else label
+            ids[decode_mask(rle).astype(bool)] = _CROWD if is_crowd[offset] else label
     return ids

@@ -11,9 +11,6 @@ from PIL import Image
 
 from fpt.utils.errors import UserError
 
-IGNORED = -1
-"""Class of a pixel that counts for nothing."""
-
 _UNKNOWN = -2
 _NUM_IDS = 2**16
 

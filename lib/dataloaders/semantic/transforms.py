@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fpt.dataloaders.semantic.label_maps import IGNORED
 from fpt.dataloaders.transforms import resize_image
+from fpt.structures.semantic_classes import IGNORED
 
 _TRIES = 10
 _LARGEST_SIGMA = 1.5

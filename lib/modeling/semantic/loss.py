@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -1
-"""What a map of classes holds where a pixel counts for nothing."""
+from fpt.structures.semantic_classes import IGNORED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,11 @@ def test_coco_polygons(tmp_path: Path) -> None:
     assert classes[4].tolist() == [0, 2, 2, 1, 1, 2, 2, -1, -1, -1]
     assert classes[0].tolist() == [0, 0, 0, 0, 0, 0, -1, -1, -1, -1]
 
+    declared = ("DATASETS", "{'mine': {'IMAGE_DIR': 'images', 'ANN_FILE': 'a.json', 'CLASSES': ['box']}}")
+    (classes,), names = _classes(tmp_path, "mine", *declared)
+    assert names == ("background", "box")
+    assert classes[4].tolist() == [0, 1, 1, 1, 1, 1, 1, 0, 0, 0]
+
 
 PAIR = (
     "DATASETS",
