@@ -131,8 +131,9 @@ TRAIN: Group = {
     "RPN_BATCH_SIZE_PER_IM": Option(256, "Anchors sampled per image for the RPN loss.", low=1, high=100_000),
     "RPN_FG_FRACTION": Option(0.5, "Largest share of positives among the sampled anchors.", low=0, high=1),
     "RPN_STRADDLE_THRESH": Option(
-        0.0,
-        "Anchors that reach out of the image by more than this many pixels are not trained; negative = all are.",
+        -1.0,
+        "Anchors that reach out of the image by more than this many pixels are not trained; negative = all are. With 0 "
+        "(Detectron's) the coarse levels of small images are not trained at all, but propose.",
         low=-1e6,
         high=1e6,
     ),

@@ -252,9 +252,10 @@ def _total(losses: Mapping[str, Tensor]) -> Tensor:
 
 
 def _lower_scale(scaler: torch.amp.GradScaler) -> bool:
-    """Halve the factor of the gradients, if that may be what made them infinite."""
+    """Halve the factor of the gradients, if that may be what made them infinite; ends the scaler's step either way."""
     scale = scaler.get_scale()
     if scale <= 1:
+        scaler.update(scale)
         return False
     scaler.update(scale / 2)
     _LOGGER.info("gradients overflow in float16: their factor goes from %g to %g", scale, scale / 2)

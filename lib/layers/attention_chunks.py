@@ -1,8 +1,8 @@
 """The mixture of softmaxes on a CPU: chunks of queries, computed again in backward.
 
-No more than `_CHUNK_LOGITS` logits exist at a time (or `_MIN_ROWS` queries' worth). The products work on a whole chunk,
-the element-wise passes on blocks of it that stay inside the cache; they, not the products, would take most of the time
-otherwise.
+No more than `_CHUNK_LOGITS` logits exist at a time (or `_MIN_ROWS` queries' worth): some queries of an image, or some
+small images at once. The products work on a whole chunk, the element-wise passes on blocks of it that stay inside the
+cache; they, not the products, would take most of the time otherwise.
 """
 
 from __future__ import annotations
@@ -67,17 +67,17 @@ class MixtureOfSoftmaxes(torch.autograd.Function):
         ctx.save_for_backward(query, key, value, shares, padding)
         ctx.settings = settings
         out = value.new_empty(query.shape[0], query.shape[1], value.shape[-1])
-        for b in range(query.shape[0]):
-            image = _Image(query[b], key[b], shares[b], None if padding is None else padding[b], settings)
-            product_dtype = value.dtype if image.dtype == torch.float32 else image.dtype
-            values = value[b].to(product_dtype)
-            for rows in image.chunks():
-                image.compute_logits(rows)
-                mixed = image.mix().to(product_dtype)
+        for images in _groups(query, key, shares):
+            group = _Group(images, query, key, shares, padding, settings)
+            product_dtype = value.dtype if group.dtype == torch.float32 else group.dtype
+            values = value[images].to(product_dtype)
+            for rows in group.chunks():
+                group.compute_logits(rows)
+                mixed = group.mix().to(product_dtype)
                 if product_dtype == out.dtype:
-                    torch.mm(mixed, values, out=out[b, rows])
+                    torch.bmm(mixed, values, out=out[images, rows])
                 else:
-                    out[b, rows] = mixed @ values
+                    out[images, rows] = mixed @ values
         return out
 
     @staticmethod
@@ -87,37 +87,48 @@ class MixtureOfSoftmaxes(torch.autograd.Function):
         grad_query, grad_key, grad_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         grad_shares = torch.empty_like(shares)
         with torch.autocast(query.device.type, enabled=False):
-            for b in range(query.shape[0]):
-                image = _Image(query[b], key[b], shares[b], None if padding is None else padding[b], ctx.settings)
+            for images in _groups(query, key, shares):
+                group = _Group(images, query, key, shares, padding, ctx.settings)
                 # a shift of all values adds the same number to the gradients of all shares, which their softmax drops;
                 # around zero, the small differences of these gradients keep their digits
-                values = (value[b] - _mean(value[b], image.padding)).to(image.dtype)
-                results = _backward_image(image, values, grads[0][b], grad_query[b])
+                values = (value[images] - _mean(value[images], group.padding)).to(group.dtype)
+                results = _backward_group(group, values, grads[0][images], grad_query[images])
                 for grad, result in zip((grad_key, grad_value, grad_shares), results, strict=True):
-                    grad[b] = result
+                    grad[images] = result
         return grad_query, grad_key, grad_value, grad_shares, None, None
 
 
-def _backward_image(
-    image: _Image, value: Tensor, grad_out: Tensor, grad_query: Tensor
+def _groups(query: Tensor, key: Tensor, shares: Tensor) -> Iterator[slice]:
+    """Images that fit into one chunk together, at least one."""
+    logits_of_image = query.shape[1] * key.shape[1] * shares.shape[1]
+    images_at_once = max(1, _CHUNK_LOGITS // max(1, logits_of_image))
+    for start in range(0, len(query), images_at_once):
+        yield slice(start, min(start + images_at_once, len(query)))
+
+
+def _backward_group(
+    group: _Group, value: Tensor, grad_out: Tensor, grad_query: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of key [Nk, Dk], value [Nk, Dv] and shares [M] of an image; that of query goes into `grad_query`."""
-    grad_keys = torch.zeros_like(image.keys.mT, dtype=image.dtype)
+    """Gradients of key [b, Nk, Dk], value [b, Nk, Dv] and shares [b, M]; that of query goes into `grad_query`."""
+    grad_keys = torch.zeros_like(group.keys.mT, dtype=group.dtype)
     grad_value = torch.zeros_like(value)
-    grad_shares = grad_keys.new_zeros(len(image.keys))
-    linear = image.keys[..., : image.part_channels].to(image.dtype)
-    for rows in image.chunks():
-        grad_rows = grad_out[rows].to(image.dtype)
-        queries = image.compute_logits(rows)
-        grad_value.addmm_(image.mix().t(), grad_rows)
-        grad_shares += image.softmax_backward(torch.mm(grad_rows, value.t(), out=image.mixed))
-        grad_query[rows] = image.query_gradient(torch.bmm(image.logits.transpose(0, 1), linear))
-        grad_keys.baddbmm_(queries.mT.to(image.dtype), image.logits.transpose(0, 1))
-    return image.key_gradient(grad_keys.mT), grad_value, grad_shares
+    grad_shares = torch.zeros_like(group.shares)
+    linear = group.keys[..., : group.part_channels].to(group.dtype)
+    for rows in group.chunks():
+        grad_rows = grad_out[:, rows].to(group.dtype)
+        queries = group.compute_logits(rows).to(group.dtype)
+        grad_value.baddbmm_(group.mix().mT, grad_rows)
+        grad_shares += group.softmax_backward(torch.bmm(grad_rows, value.mT, out=group.mixed))
+        grad_operand = torch.empty_like(queries[..., : group.part_channels])
+        for b, logits in enumerate(group.logits.transpose(1, 2)):
+            torch.bmm(logits, linear[b], out=grad_operand[b])
+            grad_keys[b].baddbmm_(queries[b].mT, logits)
+        grad_query[:, rows] = group.query_gradient(grad_operand)
+    return group.key_gradient(grad_keys.mT), grad_value, grad_shares
 
 
-class _Image:
-    """Operands of one image, and memory for its largest chunk: fresh pages for each would cost more than the sums.
+class _Group:
+    """Operands of b images, and memory for their largest chunk: fresh pages for each would cost more than the sums.
 
     F is a product of the operands: for the distance, with a common shift that changes no distance but lets small
     numbers lose fewer digits, -|q - k|^2 = 2 q.k - |k|^2 - |q|^2: two more channels hold (-|k|^2 and the mask, 1) of
@@ -126,99 +137,116 @@ class _Image:
     Attributes:
         dtype: of the softmax.
         part_channels: channels d of a part.
-        keys: [M, Nk, d], [M, Nk, d + 1] or [M, Nk, d + 2], in the type of the logits.
-        logits: [c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
-        mixed: [c, Nk], one number a pair: mixed probabilities, then their gradient.
+        shares: pi [b, M].
+        keys: [b, M, Nk, d], [b, M, Nk, d + 1] or [b, M, Nk, d + 2], in the type of the logits.
+        logits: [b, c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
+        mixed: [b, c, Nk], one number a pair: mixed probabilities, then their gradient.
     """
 
     def __init__(
-        self, query: Tensor, key: Tensor, shares: Tensor, padding: Tensor | None, settings: MixtureSettings
+        self,
+        images: slice,
+        query: Tensor,
+        key: Tensor,
+        shares: Tensor,
+        padding: Tensor | None,
+        settings: MixtureSettings,
     ) -> None:
         self.settings = settings
-        self.query = query
-        self.padding = padding
-        self.dtype, self.logit_dtype = _working_dtypes(query, key, len(shares), settings)
-        self.shares = [float(share) for share in shares]
-        self.part_channels = query.shape[-1] // len(self.shares)
+        self.query, key = query[images], key[images]
+        self.padding = padding = None if padding is None else padding[images]
+        self._num_parts = shares.shape[1]
+        self.dtype, self.logit_dtype = _working_dtypes(self.query, key, self._num_parts, settings)
+        self.shares = shares[images].to(self.dtype)
+        self.part_channels = query.shape[-1] // self._num_parts
         self.shift = _mean(key, padding).to(self.logit_dtype) if settings.is_euclidean else None
         self.keys = self._key_operand(key, padding)
-        num_parts, num_keys = self.keys.shape[:2]
-        self.rows_at_once = min(len(query), max(_MIN_ROWS, _CHUNK_LOGITS // (num_parts * num_keys)))
-        self.rows_of_block = max(1, _BLOCK_LOGITS // (num_parts * num_keys))
-        self._logits = self._empty(self.rows_at_once, num_parts, num_keys)
-        self._mixed = self._empty(self.rows_at_once, num_keys)
+        num_images, num_queries = self.query.shape[:2]
+        pairs_of_row = (self._num_parts, key.shape[1])
+        logits_of_row = max(1, self._num_parts * key.shape[1])
+        self.rows_at_once = min(num_queries, max(_MIN_ROWS, _CHUNK_LOGITS // logits_of_row))
+        self.rows_of_block = max(1, min(self.rows_at_once, _BLOCK_LOGITS // logits_of_row))
+        self.images_of_block = max(1, _BLOCK_LOGITS // (logits_of_row * self.rows_at_once))
+        self._logits = self._empty(num_images, self.rows_at_once, *pairs_of_row)
+        self._mixed = self._empty(num_images, self.rows_at_once, pairs_of_row[1])
         self.logits, self.mixed = self._logits, self._mixed
-        self._product = self._empty(min(self.rows_of_block, self.rows_at_once), num_parts, num_keys)
-        self._exact_logits = None if self.logit_dtype == self.dtype else self._product.double()
+        self._product = self._empty(min(num_images, self.images_of_block), self.rows_of_block, *pairs_of_row)
+        self._exact_logits = None if self.logit_dtype == self.dtype else self._product[0].double()
 
     def _empty(self, *shape: int) -> Tensor:
         return self.query.new_empty(shape, dtype=self.dtype)
 
     def chunks(self) -> Iterator[slice]:
         """The queries, in ranges; sets the size of `logits` and `mixed`."""
-        for start in range(0, len(self.query), self.rows_at_once):
-            rows = slice(start, min(start + self.rows_at_once, len(self.query)))
-            self.logits, self.mixed = self._logits[: rows.stop - start], self._mixed[: rows.stop - start]
+        for start in range(0, self.query.shape[1], self.rows_at_once):
+            rows = slice(start, min(start + self.rows_at_once, self.query.shape[1]))
+            self.logits, self.mixed = self._logits[:, : rows.stop - start], self._mixed[:, : rows.stop - start]
             yield rows
 
-    def _blocks(self) -> Iterator[slice]:
-        """Ranges of the chunk's queries whose logits fit into the cache."""
-        for start in range(0, len(self.logits), self.rows_of_block):
-            yield slice(start, min(start + self.rows_of_block, len(self.logits)))
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Images, and queries of the chunk, whose logits fit into the cache."""
+        num_images, num_rows = self.logits.shape[:2]
+        for first in range(0, num_images, self.images_of_block):
+            for start in range(0, num_rows, self.rows_of_block):
+                yield slice(first, first + self.images_of_block), slice(start, start + self.rows_of_block)
 
     def compute_logits(self, rows: slice) -> Tensor:
-        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [M, c, d ..]."""
-        queries = self._query_operand(self.query[rows].to(self.logit_dtype))
-        if self._exact_logits is None:
-            torch.bmm(queries, self.keys.mT, out=self.logits.transpose(0, 1))
-            return queries
-        for block in self._blocks():
-            exact = self._exact_logits[: block.stop - block.start]
-            torch.bmm(queries[:, block], self.keys.mT, out=exact.transpose(0, 1))
-            self.logits[block].copy_(exact)
+        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [b, M, c, d ..]."""
+        queries = self._query_operand(self.query[:, rows].to(self.logit_dtype))
+        for b, logits in enumerate(self.logits):
+            keys = self.keys[b].mT
+            if self._exact_logits is None:
+                torch.bmm(queries[b], keys, out=logits.transpose(0, 1))
+                continue
+            for start in range(0, len(logits), self.rows_of_block):
+                block = slice(start, min(start + self.rows_of_block, len(logits)))
+                exact = self._exact_logits[: block.stop - block.start]
+                torch.bmm(queries[b, :, block], keys, out=exact.transpose(0, 1))
+                logits[block].copy_(exact)
         return queries
 
     def mix(self) -> Tensor:
-        """Softmax of the logits, in their place; returns sum_n pi_n P_n [c, Nk], in `mixed`."""
+        """Softmax of the logits, in their place; returns sum_n pi_n P_n [b, c, Nk], in `mixed`."""
         for block in self._blocks():
-            parts, mixed = self.logits[block], self.mixed[block]
+            parts, mixed, shares = self.logits[block], self.mixed[block], self.shares[block[0], :, None, None]
             torch.softmax(parts, dim=-1, out=parts)
-            torch.mul(parts[:, 0], self.shares[0], out=mixed)
-            for n, share in enumerate(self.shares[1:], start=1):
-                mixed.add_(parts[:, n], alpha=share)
+            torch.mul(parts[:, :, 0], shares[:, 0], out=mixed)
+            for n in range(1, self._num_parts):
+                mixed.addcmul_(parts[:, :, n], shares[:, n])
         return self.mixed
 
     def softmax_backward(self, grad_mixed: Tensor) -> Tensor:
         """From probabilities P_n to the gradients of the logits without their factor pi_n, in their place.
 
-        They are P_n (dW - D_n), D_n = sum_j P_n dW, with the gradient dW [c, Nk] of the mixed probabilities.
-        Returns the gradient of the shares [M], sum_i D_n.
+        They are P_n (dW - D_n), D_n = sum_j P_n dW, with the gradient dW [b, c, Nk] of the mixed probabilities.
+        Returns the gradient of the shares [b, M], sum_i D_n.
         """
-        grad_shares = self._empty(len(self.shares)).zero_()
+        grad_shares = torch.zeros_like(self.shares)
         for block in self._blocks():
             parts = self.logits[block]
-            product = torch.mul(parts, grad_mixed[block, None], out=self._product[: len(parts)])
+            product = self._product[: parts.shape[0], : parts.shape[1]]
+            torch.mul(parts, grad_mixed[block][:, :, None], out=product)
             row_sums = product.sum(dim=-1, keepdim=True)
             torch.addcmul(product, parts, row_sums, value=-1, out=parts)
-            grad_shares += row_sums.sum(dim=(0, 2))
+            grad_shares[block[0]] += row_sums.sum(dim=(1, 3))
         return grad_shares
 
     def _key_operand(self, key: Tensor, padding: Tensor | None) -> Tensor:
-        """[Nk, Dk] -> [M, Nk, d ..], see the class."""
+        """[b, Nk, Dk] -> [b, M, Nk, d ..], see the class."""
         keys = key.to(self.logit_dtype)
         keys = self._split(keys if self.shift is None else keys - self.shift)
         if self.shift is None and padding is None:
             return keys.contiguous()
-        bias = keys.new_zeros(keys.shape[:2])
+        bias = keys.new_zeros(keys.shape[:3])
         if self.shift is not None:
             bias = bias - self.settings.scale * keys.square().sum(-1)
         if padding is not None:
-            bias = bias + padding.to(self.logit_dtype) * _MASKED
+            bias = bias + padding[:, None].to(self.logit_dtype) * _MASKED
         ones = torch.ones_like(keys[..., :1])
         return torch.cat([keys, bias[..., None]] if self.shift is None else [keys, bias[..., None], ones], dim=-1)
 
     def _query_operand(self, queries: Tensor) -> Tensor:
-        """[c, Dk] -> [M, c, d ..], see the class."""
+        """[b, c, Dk] -> [b, M, c, d ..], see the class."""
         queries = self._split(queries if self.shift is None else queries - self.shift)
         scaled = queries * self.settings.slope
         ones = torch.ones_like(queries[..., :1])
@@ -228,34 +256,34 @@ class _Image:
         return scaled.contiguous() if self.keys.shape[-1] == self.part_channels else torch.cat([scaled, ones], dim=-1)
 
     def query_gradient(self, grad: Tensor) -> Tensor:
-        """[M, c, d], of the operand and over pi -> [c, Dk], of the query."""
-        return (grad * self._weights).transpose(0, 1).flatten(1) * self.settings.slope
+        """[b, M, c, d], of the operand and over pi -> [b, c, Dk], of the query."""
+        return (grad * self._weights).transpose(1, 2).flatten(2) * self.settings.slope
 
     def key_gradient(self, grad: Tensor) -> Tensor:
-        """[M, Nk, d ..], of the operand and over pi -> [Nk, Dk], of the key."""
+        """[b, M, Nk, d ..], of the operand and over pi -> [b, Nk, Dk], of the key."""
         grad = grad * self._weights
         linear = grad[..., : self.part_channels]
         if self.shift is not None:
             of_bias = grad[..., self.part_channels, None]
             linear = linear - self.settings.slope * self.keys[..., : self.part_channels] * of_bias
-        return linear.transpose(0, 1).flatten(1)
+        return linear.transpose(1, 2).flatten(2)
 
     @property
     def _weights(self) -> Tensor:
-        return self.logits.new_tensor(self.shares)[:, None, None]
+        return self.shares[..., None, None]
 
     def _split(self, x: Tensor) -> Tensor:
-        """[N, Dk] -> [M, N, d]."""
-        return x.unflatten(-1, (len(self.shares), -1)).transpose(0, 1)
+        """[b, N, Dk] -> [b, M, N, d]."""
+        return x.unflatten(-1, (self._num_parts, -1)).transpose(1, 2)
 
 
 def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
-    """[Nk, D] -> [D], over the keys that are not padded, float32 at least."""
+    """[b, Nk, D] -> [b, 1, D], over the keys that are not padded, float32 at least."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     if padding is None:
-        return x.mean(dim=0, dtype=dtype)
-    kept = (~padding).to(dtype)
-    return (kept @ x.to(dtype)) / kept.sum().clamp(min=1)
+        return x.mean(dim=1, keepdim=True, dtype=dtype)
+    kept = (~padding).to(dtype)[:, None]
+    return (kept @ x.to(dtype)) / kept.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
 def _working_dtypes(
@@ -270,7 +298,8 @@ def _working_dtypes(
         return torch.float32, torch.float32
     if query.dtype == torch.float64:
         return torch.float64, torch.float64
-    squares = [x.detach().unflatten(-1, (num_parts, -1)).square().sum(-1).amax() for x in (query, key)]
-    bound = abs(settings.slope) * float(squares[0] * squares[1]) ** 0.5
-    softmax_dtype = torch.float32 if _SMALL_LOGIT <= bound <= _HUGE_LOGIT else torch.float64
-    return softmax_dtype, softmax_dtype if bound <= _LARGE_LOGIT else torch.float64
+    squares = [x.detach().unflatten(-1, (num_parts, -1)).square().sum(-1).amax(dim=(1, 2)) for x in (query, key)]
+    bounds = abs(settings.slope) * (squares[0] * squares[1]).sqrt()
+    smallest, largest = float(bounds.min()), float(bounds.max())
+    softmax_dtype = torch.float32 if smallest >= _SMALL_LOGIT and largest <= _HUGE_LOGIT else torch.float64
+    return softmax_dtype, softmax_dtype if largest <= _LARGE_LOGIT else torch.float64

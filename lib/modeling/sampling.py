@@ -29,7 +29,7 @@ class AnchorSampling:
     negative_iou: float = 0.3
     num_samples: int = 256
     positive_fraction: float = 0.5
-    straddle_threshold: float = 0.0
+    straddle_threshold: float = -1.0
     crowd_threshold: float = 0.7
 
 
@@ -99,8 +99,8 @@ def _inside(anchors: Tensor, size_hw: tuple[int, int], threshold: float) -> Tens
     return (
         (anchors[:, 0] >= -threshold)
         & (anchors[:, 1] >= -threshold)
-        & (anchors[:, 2] < w + threshold)
-        & (anchors[:, 3] < h + threshold)
+        & (anchors[:, 2] <= w + threshold)
+        & (anchors[:, 3] <= h + threshold)
     )
 
 

@@ -286,8 +286,3 @@ def _log_batch(cfg: CfgNode, *, batch_size: int, iter_size: int) -> None:
     effective = f", {iter_size} batches an update" if iter_size > 1 else ""
     images = "image" if batch_size == 1 else "images"
     _LOGGER.info("batch of %d %s on %s%s", batch_size, images, describe_devices(cfg), effective)
-    if iter_size > 1:
-        _LOGGER.info(
-            "the gradient is the mean over the %d batches; SOLVER.BASE_LR is not raised for it (--lr X sets it)",
-            iter_size,
-        )

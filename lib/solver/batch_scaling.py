@@ -32,8 +32,9 @@ def scale_schedule(
 ) -> list[Change]:
     """What changes when `batch_size` images a batch and `iter_size` batches an update replace `original_batch`.
 
-    The rates (BASE_LR, LRS) scale with the batch size; STEPS, STEP_SIZE and MAX_ITER inversely with batch size x
-    iter_size, so that as many images are seen (Detectron.pytorch's rule). Warm-up and snapshots stay as they are.
+    The gradient of an update is the mean over its images, batch size x iter_size. The rates (BASE_LR, LRS) scale with
+    their number (Goyal et al. 2017), STEPS, STEP_SIZE and MAX_ITER inversely, so that as many images are seen. Warm-up
+    and snapshots stay as they are.
 
     Args:
         values: options by their full name, ``SOLVER.BASE_LR`` and so on; those that are absent are not scaled.
@@ -45,10 +46,10 @@ def scale_schedule(
     Returns:
         One entry for every value that differs.
     """
-    rate = batch_size / original_batch
-    length = original_batch / (batch_size * iter_size)
-    rate_reason = f"x {rate:g}: batch {original_batch} -> {batch_size}"
-    length_reason = f"x {length:g}: images an update {original_batch} -> {batch_size * iter_size}"
+    rate = batch_size * iter_size / original_batch
+    length = 1 / rate
+    images = f"images an update {original_batch} -> {batch_size * iter_size}"
+    rate_reason, length_reason = f"x {rate:g}: {images}", f"x {length:g}: {images}"
     rules = {
         "SOLVER.BASE_LR": (lambda x: x * rate, rate_reason),
         "SOLVER.LRS": (lambda x: tuple(v * rate for v in x), rate_reason),

@@ -57,16 +57,23 @@ def test_default_run_folder_and_no_save(tiny, capsys: pytest.CaptureFixture[str]
 
 def test_batch_size_adapts_the_schedule_and_says_so(tiny, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.folder / "run"
-    more = ("--bs", "1", "--iter_size", "2", "--lr_decay_gamma", "0.5", "--nw", "0", "--no_save", "--o", "SGD")
+    more = ("--bs", "1", "--lr_decay_gamma", "0.5", "--nw", "0", "--no_save", "--o", "SGD")
     assert train.main(tiny.arguments("--output_dir", run, *more)) == 0
     out = capsys.readouterr().out
-    assert "adapted SOLVER.BASE_LR: 0.001 -> 0.0005 (x 0.5: batch 2 -> 1)" in out
+    assert "adapted SOLVER.BASE_LR: 0.001 -> 0.0005 (x 0.5: images an update 2 -> 1)" in out
     assert "adapted TRAIN.IMS_PER_BATCH: 2 -> 1" in out
     assert "adapted SOLVER.GAMMA: 0.1 -> 0.5 (--lr_decay_gamma)" in out
     assert "adapted SOLVER.TYPE: AdamW -> SGD (--o)" in out
-    assert "MAX_ITER" not in out
+    assert "adapted SOLVER.MAX_ITER" in out
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["SOLVER"]["BASE_LR"], config["TRAIN"]["IMS_PER_BATCH"]) == (0.0005, 1)
+
+
+def test_as_many_images_an_update_in_several_batches_change_no_rate(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", "--bs", "1", "--iter_size", "2")) == 0
+    out = capsys.readouterr().out
+    assert "2 batches an update" in out
+    assert "adapted SOLVER" not in out
 
 
 def test_explicit_rate_and_set_values_are_not_scaled(tiny, capsys: pytest.CaptureFixture[str]) -> None:

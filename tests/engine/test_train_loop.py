@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -231,6 +232,19 @@ def test_float16_gradients_that_overflow_lower_the_scale_and_are_no_skipped_step
     assert state.skipped == 0
     assert state.scaler.get_scale() == 2.0**125  # 6 x 2^126 is beyond float32
     assert model.w.item() == pytest.approx(1.0 - 6 * 0.1 * 6.0)
+
+
+@pytest.mark.parametrize("scale", [4.0, 1.0])
+def test_float16_goes_on_after_a_step_whose_gradients_no_scale_makes_finite(scale: float) -> None:
+    model = ToyModel()
+    state = make_state(model, scaler=torch.amp.GradScaler("cpu", init_scale=scale))
+    hook = model.w.register_hook(lambda grad: grad * math.inf)
+    run(model, batches(2.0), max_iter=4, max_skipped=9, state=state, amp_dtype=torch.float16)
+    lowered = int(math.log2(scale))
+    assert (state.skipped, state.scaler.get_scale(), model.w.item()) == (4 - lowered, 1.0, 1.0)
+    hook.remove()
+    run(model, batches(2.0), max_iter=6, max_skipped=9, state=state, amp_dtype=torch.float16)
+    assert (state.skipped, model.w.item()) == (4 - lowered, pytest.approx(1.0 - 2 * 0.1 * 6.0))
 
 
 def test_average_follows_the_weights() -> None:

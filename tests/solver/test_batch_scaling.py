@@ -27,17 +27,36 @@ def test_smaller_batch() -> None:
         "SOLVER.STEP_SIZE": 120000,
         "SOLVER.MAX_ITER": 480000,
     }
-    assert str(changes[0]) == "SOLVER.BASE_LR: 0.05 -> 0.0125 (x 0.25: batch 16 -> 4)"
+    assert str(changes[0]) == "SOLVER.BASE_LR: 0.05 -> 0.0125 (x 0.25: images an update 16 -> 4)"
 
 
-def test_iter_size_shortens_the_schedule_but_leaves_the_rate() -> None:
-    changes = scale_schedule(VALUES, original_batch=16, batch_size=4, iter_size=2)
-    assert {change.key: change.new for change in changes} == {
-        "SOLVER.BASE_LR": 0.0125,
-        "SOLVER.STEPS": (0, 160000, 200000),
-        "SOLVER.STEP_SIZE": 60000,
-        "SOLVER.MAX_ITER": 240000,
-    }
+def test_iter_size_counts_like_a_larger_batch() -> None:
+    one = scale_schedule(VALUES, original_batch=16, batch_size=8, iter_size=1)
+    two = scale_schedule(VALUES, original_batch=16, batch_size=4, iter_size=2)
+    assert two == one
+    assert {change.key: change.new for change in two}["SOLVER.BASE_LR"] == 0.025
+    assert scale_schedule(VALUES, original_batch=16, batch_size=2, iter_size=8) == []
+
+
+def test_updates_of_two_batches_end_where_those_of_one_do() -> None:
+    """Least squares on 16 images an update, as 16 x 1 and as 2 x 8, 60 updates each: the same path."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 16, 4, generator=generator, dtype=torch.float64)
+    truth = inputs @ torch.tensor([3.0, -5.0, 2.0, 7.0], dtype=torch.float64)
+
+    def final(batch_size: int, iter_size: int) -> torch.Tensor:
+        changes = scale_schedule(VALUES, original_batch=16, batch_size=batch_size, iter_size=iter_size)
+        rate = {change.key: change.new for change in changes}.get("SOLVER.BASE_LR", VALUES["SOLVER.BASE_LR"])
+        weight = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+        for x, y in zip(inputs, truth, strict=True):
+            for part_x, part_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
+                ((part_x @ weight - part_y).square().mean() / iter_size).backward()
+            with torch.no_grad():
+                weight -= rate * weight.grad
+            weight.grad = None
+        return weight.detach()
+
+    assert torch.allclose(final(16, 1), final(2, 8), rtol=0, atol=1e-12)
 
 
 def test_values_of_the_command_line_stay() -> None:

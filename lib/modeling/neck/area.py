@@ -33,10 +33,12 @@ class Area:
         return x if self.mask is None else x * self.mask
 
     def mean(self, x: Tensor) -> Tensor:
-        """Mean over each image's cells of a map that is zero outside them: [B, C, 1, 1]."""
+        """Mean over each image's cells of a map that is zero outside them: [B, C, 1, 1]; its sums are float32 at least."""
         if self.mask is None:
             return x.mean(dim=(2, 3), keepdim=True)
-        return x.sum(dim=(2, 3), keepdim=True) / self.mask.sum(dim=(2, 3), keepdim=True)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        sums, counts = (each.sum(dim=(2, 3), keepdim=True, dtype=dtype) for each in (x, self.mask))
+        return (sums / counts).to(x.dtype)
 
     def crops(self, x: Tensor) -> list[Tensor]:
         """Each image's own part [C, h, w] of [B, C, H, W]."""

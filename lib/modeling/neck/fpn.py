@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from fpt.layers.conv import init_weight
 from fpt.modeling.neck.area import ConvNorm, NormFactory, Sizes, level_area
 from fpt.modeling.neck.pyramid_checks import check_maps, check_norm
 
@@ -93,12 +94,10 @@ class FeaturePyramid(nn.Module):
         return OrderedDict(zip(features, maps, strict=False))
 
     def _initialise(self, zero_init_lateral: bool) -> None:
-        """Xavier-uniform convolutions and zero biases, as in Detectron."""
+        """Convolutions as in Detectron: Caffe2's Xavier (uniform over +-sqrt(3 / fan in)), zero biases."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                init_weight(module, method="XavierFill")
         if zero_init_lateral:
             for lateral in list(self.laterals)[:-1]:
                 nn.init.zeros_(lateral.get_parameter("conv.weight"))

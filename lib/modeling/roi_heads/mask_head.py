@@ -53,7 +53,8 @@ class MaskHead(nn.Module):
         num_inputs: levels that come in; above 1 each has its own first convolution, fused by their maximum.
         norm: builder of the normalisation after each 3x3 convolution, or None.
         dilation: of the 3x3 convolutions.
-        init: ``GaussianFill`` or ``MSRAFill``, for all convolutions.
+        init: ``GaussianFill`` or ``MSRAFill``, for all convolutions; the predictor of one mask for all classes starts
+            from ``GaussianFill`` always, as in Detectron: more can diverge.
         fully_connected: branch whose mask is added to all masks, or None; it reads the third convolution's output.
     """
 
@@ -83,8 +84,8 @@ class MaskHead(nn.Module):
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
         self.predictor = nn.Conv2d(channels, num_masks, 1)
         self.fully_connected = fully_connected
-        for layer in (self.upsample, self.predictor):
-            init_weight(layer, method=init)
+        init_weight(self.upsample, method=init)
+        init_weight(self.predictor, method=init if num_masks > 1 else "GaussianFill")
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """``num_inputs`` tensors [R, C, P, P] -> logits float32 [R, num_masks, 2P, 2P]."""

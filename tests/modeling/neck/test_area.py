@@ -49,3 +49,9 @@ def test_one_own_cell_in_a_padded_map():
     x = torch.randn(1, 4, 8, 8)
     with pytest.raises(ValueError, match="SyncBatchNorm2d in training got one image of 1 x 1 cells"):
         level_area(x, [(4, 4)], (32, 32)).normalise(SyncBatchNorm2d(4), x)
+
+
+def test_means_of_half_precision_do_not_overflow():
+    x = torch.full((2, 1, 200, 267), 1.5, dtype=torch.float16)
+    area = level_area(x, [(800, 1068), (796, 1068)], (800, 1068))
+    assert area.mean(area.clear(x)).flatten().tolist() == [1.5, 1.5]

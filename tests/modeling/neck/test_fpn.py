@@ -32,6 +32,16 @@ def test_equals_torchvisions_fpn(size):
         assert torch.allclose(y, expected, atol=1e-5)
 
 
+def test_starts_as_detectron_does():
+    torch.manual_seed(0)
+    neck = FeaturePyramid(in_channels=(64, 128, 256), out_channels=32)
+    for convs, fan_in in ((neck.laterals, (64, 128, 256)), (neck.outputs, (32 * 9,) * 3)):
+        for layer, number in zip(convs, fan_in, strict=True):
+            bound = (3 / number) ** 0.5
+            assert 0.99 * bound < layer.conv.weight.abs().max().item() <= bound
+            assert not layer.conv.bias.any()
+
+
 def test_bfp_is_laterals_alone():
     neck = FeaturePyramid(in_channels=(4, 8, 16), out_channels=6, top_down=False)
     x = maps()

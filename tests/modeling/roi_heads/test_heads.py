@@ -52,6 +52,13 @@ def test_box_predictor(is_class_agnostic: bool, num_boxes: int) -> None:
     assert offsets.shape == (3, num_boxes, 4)
 
 
+@pytest.mark.parametrize(("num_masks", "std"), [(81, (2 / 81) ** 0.5), (1, 0.001)])
+def test_one_mask_for_all_classes_starts_small(num_masks: int, std: float) -> None:
+    torch.manual_seed(0)
+    head = MaskHead(in_channels=4, channels=256, num_convs=2, num_masks=num_masks, init="MSRAFill")
+    assert head.predictor.weight.std().item() == pytest.approx(std, rel=0.15)
+
+
 def _mask_head(num_inputs: int, norm, has_branch: bool) -> MaskHead:
     branch = FullyConnectedMask(channels=8, resolution=4, norm=norm, init="MSRAFill") if has_branch else None
     return MaskHead(

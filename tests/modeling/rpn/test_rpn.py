@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fpt.core.config import get_cfg
 from fpt.modeling.rpn.anchors import AnchorGenerator
 from fpt.modeling.rpn.head import RPNHead
 from fpt.modeling.rpn.losses import rpn_losses
@@ -21,11 +22,30 @@ ANCHORS = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [-5, 0, 5, 10], [40,
 def test_anchors_outside_and_in_crowds_are_left_out() -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 9.0]])
     crowd = torch.tensor([[18.0, 18.0, 32.0, 32.0]])
-    sampling = AnchorSampling()
+    sampling = AnchorSampling(straddle_threshold=0)
     assert match_anchors(ANCHORS, boxes, crowd, size_hw=(64, 64), sampling=sampling).label.tolist() == [1, -1, -1, 0]
-    everything = AnchorSampling(straddle_threshold=-1)
+    everything = AnchorSampling()
     assert match_anchors(ANCHORS, boxes, NONE, size_hw=(64, 64), sampling=everything).label.tolist() == [1, 0, -1, 0]
     assert match_anchors(ANCHORS, NONE, NONE, size_hw=(64, 50), sampling=sampling).label.tolist() == [0, 0, -1, -1]
+
+
+def test_an_anchor_may_end_where_the_image_does() -> None:
+    sampling = AnchorSampling(straddle_threshold=0)
+    labels = match_anchors(ANCHORS, NONE, NONE, size_hw=(60, 60), sampling=sampling).label
+    assert labels.tolist() == [0, 0, -1, 0]
+    labels = match_anchors(ANCHORS, NONE, NONE, size_hw=(60, 59), sampling=sampling).label
+    assert labels.tolist() == [0, 0, -1, -1]
+
+
+def test_every_level_of_a_small_image_is_trained() -> None:
+    """All of the 256 px and 512 px anchors reach out of an image of 240 x 320."""
+    cfg = get_cfg()
+    anchors = AnchorGenerator(sizes=((256,), (512,)), aspect_ratios=(0.5, 1.0, 2.0), strides=(32, 64))
+    for level in anchors([(8, 10), (4, 5)]):
+        for threshold, num_trained in ((cfg.TRAIN.RPN_STRADDLE_THRESH, len(level)), (0, 0)):
+            sampling = AnchorSampling(straddle_threshold=threshold)
+            labels = match_anchors(level, NONE, NONE, size_hw=(240, 320), sampling=sampling).label
+            assert int((labels >= 0).sum()) == num_trained
 
 
 def test_losses_by_hand() -> None:
@@ -38,7 +58,7 @@ def test_losses_by_hand() -> None:
         boxes=[boxes],
         crowd_boxes=[NONE],
         sizes_hw=[(64, 64)],
-        sampling=AnchorSampling(),
+        sampling=AnchorSampling(straddle_threshold=0),
         box_coder=BoxCoder(),
     )
     expected = F.binary_cross_entropy_with_logits(torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0]))
