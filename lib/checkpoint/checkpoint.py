@@ -22,6 +22,9 @@ from fpt.checkpoint.safe_load import check_kind, require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
+START_GAINS = "neck.transformer.gains."
+"""What the names of the gains of MODEL.FPT.START identity begin with, or hold."""
+
 FORMAT = 2
 """Format 1 is read too: see ``fpt.checkpoint.format_1``."""
 
@@ -232,7 +235,13 @@ def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str |
     if missing or extra:
         parts = [f"it lacks {_some(missing)}"] if missing else []
         parts += [f"it has, beyond the model, {_some(extra)}"] if extra else []
-        raise UserError(f"{source} holds another model: {'; '.join(parts)}. Is it the yaml file it was trained with?")
+        raise UserError(f"{source} holds another model: {'; '.join(parts)}. {_advice(missing, extra)}")
+
+
+def _advice(missing: list[str], extra: list[str]) -> str:
+    if all(START_GAINS in name for name in missing + extra):
+        return f"Set MODEL.FPT.START to {'paper' if missing else 'identity'}: that is how its transformer was trained"
+    return "Is it the yaml file it was trained with?"
 
 
 def _some(names: list[str], count: int = 5) -> str:

@@ -32,6 +32,12 @@ FPT: Group = {
         high=10**8,
     ),
     # Outputs of the transformers.
+    "START": Option(
+        "identity",
+        "identity = each map plus the fusion's output times a learned gain a channel that starts at zero: put on a "
+        "trained pyramid the transformer changes nothing at first; paper = the fusion's output alone, as published.",
+        choices=("identity", "paper"),
+    ),
     "NORM": Option("GN", "Normalisation of the outputs of the transformers.", choices=("GN", "BN", "SyncBN", "none")),
     "DROPBLOCK_SIZE": Option(5, "Side in cells of the blocks that DropBlock zeroes while training.", low=1, high=1024),
     "DROPBLOCK_KEEP_PROB": Option(0.9, "Share of the output that DropBlock keeps; 1 = off.", low=0.1, high=1),

@@ -130,7 +130,7 @@ def load_pretrained_backbone(model: Model, cfg: CfgNode) -> None:
     """
     path = cfg.RESNETS.IMAGENET_PRETRAINED_WEIGHTS
     if not (cfg.MODEL.LOAD_IMAGENET_PRETRAINED_WEIGHTS and path):
-        if cfg.RESNETS.FREEZE_AT or cfg.TRAIN.FREEZE_CONV_BODY or not cfg.RESNETS.USE_GN:
+        if cfg.RESNETS.FREEZE_AT or cfg.TRAIN.FREEZE_CONV_BODY or not (cfg.RESNETS.USE_GN or cfg.RESNETS.USE_SYNC_BN):
             _LOGGER.warning(
                 "the backbone starts from random weights; to train all of it: --set RESNETS.FREEZE_AT 0 "
                 "RESNETS.USE_GN True"

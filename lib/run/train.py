@@ -40,6 +40,7 @@ from fpt.solver.build import amp_dtype, build_schedule
 from fpt.utils.distributed import from_main
 from fpt.utils.errors import LoaderError, UserError
 from fpt.utils.folder_lock import locked_folder
+from fpt.utils.heap import keep_freed_memory
 from fpt.utils.logging import run_logging
 from fpt.utils.memory import frozen_objects
 from fpt.utils.seeding import seed_everything
@@ -94,6 +95,7 @@ def train(cfg: CfgNode, options: RunOptions | None = None) -> TrainResult:
         LoaderError: the loader hung, or lost a worker.
     """
     options = options or RunOptions()
+    keep_freed_memory()
     with process_group(), run_logging(), ExitStack() as locks:
         return _Run(adapt_to_batch(resolve_config(cfg), options), options, locks).train()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fpt.checkpoint.checkpoint import ForeignCheckpoint, load_checkpoint, load_weights
+from fpt.checkpoint.checkpoint import START_GAINS, Checkpoint, ForeignCheckpoint, load_checkpoint, load_weights
 from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import Model, build_model
@@ -65,7 +65,7 @@ def load_trained_model(
             "it was trained with (--cfg FILE, or cfg=)"
         )
     if cfg is None:
-        cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
+        cfg = _stored_config(checkpoint, path)
         cfg.DEVICE = device
     cfg = keypoints_of_model(resolve_pixels(resolve_config(cfg), checkpoint), checkpoint)
     if lowest_score is not None:
@@ -81,6 +81,14 @@ def load_trained_model(
         class_names=tuple(checkpoint.classes),
         step=checkpoint.step,
     )
+
+
+def _stored_config(checkpoint: Checkpoint, path: str | Path) -> CfgNode:
+    """The configuration that a checkpoint holds; one from before MODEL.FPT.START says nothing of it, its weights do."""
+    cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
+    if not any(START_GAINS in name for name in checkpoint.model):
+        cfg.MODEL.FPT.START = "paper"
+    return cfg
 
 
 def _with_scores_from(cfg: CfgNode, lowest: float) -> CfgNode:

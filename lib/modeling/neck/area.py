@@ -33,7 +33,7 @@ class Area:
         return x if self.mask is None else x * self.mask
 
     def mean(self, x: Tensor) -> Tensor:
-        """Mean over each image's cells of a map that is zero outside them: [B, C, 1, 1]; its sums are float32 at least."""
+        """Mean over each image's cells of a map that is zero outside them: [B, C, 1, 1], summed in float32."""
         if self.mask is None:
             return x.mean(dim=(2, 3), keepdim=True)
         dtype = torch.promote_types(x.dtype, torch.float32)

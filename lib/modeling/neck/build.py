@@ -166,6 +166,11 @@ def _build_transformer(
 ) -> FeaturePyramidTransformer:
     options = cfg.MODEL.FPT
     _check_mixtures(cfg)
+    if options.START == "identity" and pyramid.out_channels != cfg.FPN.DIM:
+        raise UserError(
+            f"MODEL.FPT.START is identity, but the levels of the pyramid have {pyramid.out_channels} channels and the "
+            f"outputs FPN.DIM = {cfg.FPN.DIM}: make them equal, or set MODEL.FPT.START to paper"
+        )
     return FeaturePyramidTransformer(
         in_channels=pyramid.out_channels,  # type: ignore[arg-type]
         num_levels=len(strides),
@@ -177,6 +182,7 @@ def _build_transformer(
         local_window=options.LOCAL_WINDOW,
         max_keys=options.MAX_KEYS,
         level_strides=_level_strides(cfg, strides),
+        start=options.START,
         norm=norms(norm)[options.NORM],
         dropblock_size=options.DROPBLOCK_SIZE,
         dropblock_keep_prob=options.DROPBLOCK_KEEP_PROB,

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from fpt.layers.dropblock import DropBlock
 from fpt.modeling.neck.area import Area, ConvNorm, NormFactory, Sizes, level_area
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
-from fpt.modeling.neck.pyramid_checks import INTERACTIONS, check_levels, check_maps, check_norm, check_sizes
+from fpt.modeling.neck.pyramid_checks import (
+    INTERACTIONS,
+    check_levels,
+    check_maps,
+    check_norm,
+    check_sizes,
+    check_start,
+)
 from fpt.modeling.neck.pyramid_keys import KeyTokens, key_tokens
 from fpt.modeling.neck.rendering_transformer import RenderingTransformer
 from fpt.modeling.neck.self_transformer import SelfTransformer
@@ -23,8 +30,8 @@ class FeaturePyramidTransformer(nn.Module):
     """FPT of "Feature Pyramid Transformer" (ECCV 2020), section 3, on a pyramid whose levels have the same channels.
 
     All transformers read the original pyramid. Level l gets ST(l), GT from every coarser level, RT from every finer
-    level and its own map; these are concatenated, and one 3x3 convolution makes the output. DropBlock works on the
-    outputs.
+    level and its own map; these are concatenated, and one 3x3 convolution makes the output. DropBlock works on its
+    results.
 
     Args:
         in_channels: channels of each input map.
@@ -38,12 +45,15 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: side of LGT's window (odd); 0 = GT, the whole coarse map.
         max_keys: maps with more positions are averaged down to at most this many keys; 0 = exact (ours).
         level_strides: size ratio of each level to the one below it (2, or 1 for levels of one size); None = all 2.
+        start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
+            output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
         norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
         dropblock_size: side of DropBlock's blocks in cells.
         dropblock_keep_prob: share that DropBlock keeps; 1 = off.
 
     Raises:
-        ValueError: an unknown interaction, fewer than two levels, or level_strides that do not fit.
+        ValueError: an unknown interaction or start, fewer than two levels, level_strides that do not fit, or a start
+            from the identity to other channels.
         TypeError: a norm that is no callable.
     """
 
@@ -60,6 +70,7 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: int = 0,
         max_keys: int = 1024,
         level_strides: Sequence[int] | None = None,
+        start: str = "identity",
         norm: NormFactory | None = None,
         dropblock_size: int = 5,
         dropblock_keep_prob: float = 0.9,
@@ -93,6 +104,8 @@ class FeaturePyramidTransformer(nn.Module):
         ]
         self.fusions = nn.ModuleList(ConvNorm(n * in_channels, self.out_channels, norm=norm) for n in num_parts)
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
+        check_start(start, in_channels, self.out_channels)
+        self.gains = nn.ParameterList(torch.zeros(in_channels) for _ in levels) if start == "identity" else None
         self._initialise()
 
     def forward(
@@ -121,7 +134,10 @@ class FeaturePyramidTransformer(nn.Module):
         outputs = []
         for level, fusion in enumerate(self.fusions):
             parts = self._interact(level, maps, keys, means, areas)
-            outputs.append(self.dropblock(fusion(torch.cat(parts, dim=1), areas[level])))
+            fused = self.dropblock(fusion(torch.cat(parts, dim=1), areas[level]))
+            outputs.append(
+                fused if self.gains is None else parts[0] + self.gains[level].to(fused.dtype).view(-1, 1, 1) * fused
+            )
         return OrderedDict(zip(features, outputs, strict=True))
 
     def self_transformer(self, level: int) -> SelfTransformer:

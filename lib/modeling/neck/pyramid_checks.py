@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 INTERACTIONS = ("self", "grounding", "rendering")
+STARTS = ("identity", "paper")
 
 _TOLERANCE = 2  # cells: halving rounds up (padded convolutions), down, or loses a border (unpadded ones)
 
@@ -23,6 +24,16 @@ def check_levels(num_levels: int, level_strides: Sequence[int] | None, interacti
     if len(strides) != num_levels - 1 or not set(strides) <= {1, 2}:
         raise ValueError(f"level_strides is {strides}, must be {num_levels - 1} numbers of 1 or 2")
     return strides
+
+
+def check_start(start: str, in_channels: int, out_channels: int) -> None:
+    """ValueError for an unknown start, or one from the identity to other channels."""
+    if start not in STARTS:
+        raise ValueError(f"start is {start!r}, must be one of {STARTS}")
+    if start == "identity" and in_channels != out_channels:
+        raise ValueError(
+            f"a neck from {in_channels} to {out_channels} channels cannot start as the identity; start='paper' can"
+        )
 
 
 def check_norm(norm: object) -> None:

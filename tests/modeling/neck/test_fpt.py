@@ -30,7 +30,13 @@ def pyramid(height, width, *, levels=3, channels=8, batch=2, seed=0):
 def build(**settings):
     torch.manual_seed(0)
     defaults = {"in_channels": 8, "num_levels": 3, "key_channels": 8, "norm": group_norm, "dropblock_keep_prob": 1.0}
-    return FeaturePyramidTransformer(**(defaults | settings))
+    return FeaturePyramidTransformer(**(defaults | {"start": "paper"} | settings))
+
+
+def with_gains(neck):
+    for number, gain in enumerate(neck.gains):
+        gain.data = torch.linspace(-1, 1 + number, len(gain))
+    return neck
 
 
 def attend(q, k, v, mixture, *, euclidean):
@@ -90,6 +96,36 @@ def test_subsets_and_gradients_reach_every_parameter(interactions):
     assert bool(neck.selfs) == ("self" in interactions)
 
 
+@pytest.mark.parametrize("norm", [None, group_norm])
+def test_starts_as_the_identity_and_learns_from_there(norm):
+    neck = build(start="identity", norm=norm, dropblock_keep_prob=0.9)
+    maps = pyramid(16, 20)
+    out = neck(maps)
+    assert all(torch.equal(y, x) for y, x in zip(out.values(), maps.values(), strict=True))
+    sum((y * torch.randn_like(y)).sum() for y in out.values()).backward()
+    assert all((gain.grad.abs() > 0).all() for gain in neck.gains)
+    neck.zero_grad()
+    sum((y * torch.randn_like(y)).sum() for y in with_gains(neck)(maps).values()).backward()
+    assert [name for name, p in neck.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
+
+
+def test_the_gains_weigh_what_the_paper_puts_in_the_place_of_a_map():
+    neck, published = with_gains(build(start="identity")), build(start="paper")
+    published.load_state_dict({name: value for name, value in neck.state_dict().items() if "gains" not in name})
+    maps = pyramid(13, 20)
+    for gain, x, y, replaced in zip(
+        neck.gains, maps.values(), neck(maps).values(), published(maps).values(), strict=True
+    ):
+        assert torch.allclose(y, x + gain[:, None, None] * replaced, atol=1e-6)
+
+
+def test_other_channels_cannot_start_as_the_identity():
+    with pytest.raises(ValueError, match="from 8 to 16 channels cannot start as the identity"):
+        build(start="identity", out_channels=16)
+    with pytest.raises(ValueError, match="start is 'zero', must be one of"):
+        build(start="zero")
+
+
 def test_all_parameters_of_the_whole_get_gradients():
     neck = build(dropblock_keep_prob=0.9)
     out = neck(pyramid(33, 47, batch=1))
@@ -120,9 +156,11 @@ def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
     assert torch.allclose(out, values[:, :, rows][..., columns], atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}])
+@pytest.mark.parametrize("settings", [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}, {"start": "identity"}])
 def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(settings):
     neck = build(**settings).eval()
+    if neck.gains is not None:
+        with_gains(neck)
     small, large = pyramid(8, 12, batch=1, seed=1), pyramid(16, 24, batch=1, seed=2)
     batch = OrderedDict()
     for name in small:

@@ -13,7 +13,16 @@ from fpt.utils.errors import UserError
 
 SMALL = (
     *("MODEL.TYPE", "semantic_segmentor", "RESNETS.BASE_CHANNELS", "16", "FPN.DIM", "16", "SEMANTIC.HEAD_DIM", "16"),
-    *("RESNETS.RES4_DILATION", "2", "RESNETS.RES5_DILATION", "4", "MODEL.FPT.LOCAL_WINDOW", "3"),
+    *(
+        "RESNETS.RES4_DILATION",
+        "2",
+        "RESNETS.RES5_DILATION",
+        "4",
+        "MODEL.FPT.LOCAL_WINDOW",
+        "3",
+        "MODEL.FPT.START",
+        "paper",
+    ),
     *("SEMANTIC.AUXILIARY_DIM", "16", "RESNETS.FREEZE_AT", "0", "FPN.USE_GN", "True"),
 )
 RESNET = "ResNet18_conv5_body"

@@ -1,0 +1,58 @@
+"""FPT put into a trained detector, and checkpoints from before it could start as the identity."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights, save_checkpoint
+from fpt.core.config import load_cfg
+from fpt.core.config_node import CfgNode
+from fpt.modeling.build import build_model
+from fpt.run.predictor import Predictor
+from fpt.utils.errors import UserError
+
+FPT = ["MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt"]
+
+
+def _checkpoint(cfg: CfgNode, *, config: str) -> Checkpoint:
+    torch.manual_seed(0)
+    model = build_model(cfg, num_classes=3)
+    return Checkpoint(model=model.state_dict(), classes=["a", "b"], config=config, step=1)
+
+
+def test_a_trained_detector_finds_the_same_the_moment_fpt_is_put_in(trained) -> None:
+    plain, with_fpt = (build_model(load_cfg(trained.cfg, more), num_classes=3).eval() for more in ([], FPT))
+    for model in (plain, with_fpt):
+        fresh, unused = load_fitting_weights(model, load_checkpoint(trained.checkpoint), source="it")
+        assert (fresh, unused) == (["neck.transformer"] if model is with_fpt else [], [])
+    images = [torch.randint(0, 256, (3, h, w), dtype=torch.uint8) for h, w in ((64, 64), (50, 62))]
+    with torch.no_grad():
+        before, after = plain(images), with_fpt(images)
+    for a, b in zip(before, after, strict=True):
+        assert len(a["boxes"]) > 0
+        for key, value in a.items():
+            torch.testing.assert_close(b[key], value, rtol=0, atol=1e-5)
+
+
+def test_a_checkpoint_without_gains_is_one_of_the_papers_form(trained, tmp_path: Path) -> None:
+    cfg = load_cfg(trained.cfg, [*FPT, "MODEL.FPT.START", "paper"])
+    content = cfg.to_dict()
+    del content["MODEL"]["FPT"]["START"]
+    config = yaml.safe_dump(json.loads(json.dumps(content)))
+    save_checkpoint(tmp_path / "old.pth", _checkpoint(cfg, config=config))
+    assert Predictor(tmp_path / "old.pth", device="cpu").cfg.MODEL.FPT.START == "paper"
+    with pytest.raises(UserError, match="gains.*Set MODEL.FPT.START to paper: that is how its transformer was trained"):
+        Predictor(tmp_path / "old.pth", cfg=load_cfg(trained.cfg, FPT))
+
+
+def test_a_checkpoint_with_gains_starts_from_the_identity(trained, tmp_path: Path) -> None:
+    cfg = load_cfg(trained.cfg, FPT)
+    save_checkpoint(tmp_path / "new.pth", _checkpoint(cfg, config=cfg.dump()))
+    assert Predictor(tmp_path / "new.pth", device="cpu").cfg.MODEL.FPT.START == "identity"
+    with pytest.raises(UserError, match="Set MODEL.FPT.START to identity"):
+        Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, "MODEL.FPT.START", "paper"]))
