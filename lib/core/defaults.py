@@ -237,6 +237,9 @@ SOLVER: Group = {
     # Schedule.
     "MAX_ITER": Option(40000, "Steps of the schedule at the original batch size.", low=1, high=10**9),
     "BASE_LR": Option(0.001, "Learning rate at the original batch size.", low=0, high=1e30),
+    "BACKBONE_LR_FACTOR": Option(
+        1.0, "Rate of the backbone over that of the rest; below 1 a pretrained one changes less.", low=0, high=1e6
+    ),
     "LR_POLICY": Option(
         "steps_with_decay",
         "How the learning rate falls: steps_with_decay (x GAMMA at each of STEPS), step (x GAMMA every STEP_SIZE), "

@@ -31,7 +31,20 @@ FPT: Group = {
         low=0,
         high=10**8,
     ),
+    "QUERY_STRIDE": Option(
+        1,
+        "Pixels between the queries of ST and GT: on finer levels the mean of a square of cells asks, and what it gets "
+        "is brought back bilinearly; 1 = each cell asks, exact.",
+        low=1,
+        high=1024,
+    ),
     # Outputs of the transformers.
+    "FUSION": Option(
+        "concat",
+        "concat = one 3x3 convolution over all parts of a level, as published; bottleneck = a 1x1 over them, then a "
+        "3x3.",
+        choices=("concat", "bottleneck"),
+    ),
     "START": Option(
         "identity",
         "identity = each map plus the fusion's output times a learned gain a channel that starts at zero: put on a "

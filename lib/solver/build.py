@@ -30,6 +30,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=solver.WEIGHT_DECAY_GN,
         bias_double_lr=solver.BIAS_DOUBLE_LR,
         bias_weight_decay=solver.BIAS_WEIGHT_DECAY,
+        backbone_factor=solver.BACKBONE_LR_FACTOR,
     )
     return make_optimizer(solver.TYPE, groups, lr=build_schedule(cfg)(0), momentum=solver.MOMENTUM)
 

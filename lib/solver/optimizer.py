@@ -12,6 +12,7 @@ from torch import nn
 from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
 
+_BACKBONE = "backbone "
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
@@ -38,13 +39,18 @@ def parameter_groups(
     weight_decay_norm: float,
     bias_double_lr: bool,
     bias_weight_decay: bool,
+    backbone_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in up to three groups; frozen ones are left out, shared ones appear once.
+    """Trainable parameters in three groups, and where the backbone has a factor of its own in three more for it.
 
-    Each group has `params`, `weight_decay`, `lr_factor` (times the schedule's rate) and `name`. The biases of
-    normalisation layers belong to the group `norm`; empty groups are dropped.
+    Frozen parameters are left out, shared ones appear once. Each group has `params`, `weight_decay`, `lr_factor` (times
+    the schedule's rate) and `name`. The biases of normalisation layers belong to the group `norm`; empty groups are
+    dropped.
     """
-    sorted_params: dict[str, list[nn.Parameter]] = {"weight": [], "bias": [], "norm": []}
+    kinds = ("weight", "bias", "norm")
+    sorted_params: dict[str, list[nn.Parameter]] = {f"{part}{kind}": [] for part in ("", _BACKBONE) for kind in kinds}
+    backbone = getattr(model, "backbone", None) if backbone_factor != 1 else None
+    of_backbone = set() if backbone is None else set(backbone.parameters())
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -52,14 +58,16 @@ def parameter_groups(
                 continue
             seen.add(parameter)
             kind = "norm" if isinstance(module, _NORMS) else "bias" if name.endswith("bias") else "weight"
-            sorted_params[kind].append(parameter)
+            sorted_params[f"{_BACKBONE}{kind}" if parameter in of_backbone else kind].append(parameter)
     decays = {"weight": weight_decay, "bias": weight_decay if bias_weight_decay else 0.0, "norm": weight_decay_norm}
     factors = {"weight": 1.0, "bias": 2.0 if bias_double_lr else 1.0, "norm": 1.0}
-    return [
-        {"params": params, "weight_decay": decays[kind], "lr_factor": factors[kind], "name": kind}
-        for kind, params in sorted_params.items()
-        if params
-    ]
+    groups = []
+    for name, params in sorted_params.items():
+        kind, factor = name.removeprefix(_BACKBONE), backbone_factor if name.startswith(_BACKBONE) else 1.0
+        if params:
+            lr_factor = factors[kind] * factor
+            groups.append({"params": params, "weight_decay": decays[kind], "lr_factor": lr_factor, "name": name})
+    return groups
 
 
 class OptimizerFactory(Protocol):

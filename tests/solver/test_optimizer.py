@@ -28,6 +28,17 @@ def test_bias_rules_can_be_switched() -> None:
     assert (bias["lr_factor"], bias["weight_decay"]) == (1.0, 0.1)
 
 
+def test_the_backbone_may_have_a_rate_of_its_own() -> None:
+    model = nn.Sequential()
+    model.add_module("backbone", make_model())
+    model.add_module("head", nn.Conv2d(2, 2, 1))
+    groups = {group["name"]: group for group in parameter_groups(model, **RULES, backbone_factor=0.1)}
+    factors = {name: group["lr_factor"] for name, group in groups.items()}
+    assert factors == {"weight": 1, "bias": 2, "backbone weight": 0.1, "backbone bias": 0.2, "backbone norm": 0.1}
+    assert set(groups["backbone weight"]["params"]) == {model.backbone[0].weight, model.backbone[2].weight}
+    assert [group["name"] for group in parameter_groups(model, **RULES)] == ["weight", "bias", "norm"]
+
+
 def test_frozen_parameters_are_left_out_and_shared_ones_appear_once() -> None:
     model = make_model()
     model[0].requires_grad_(False)

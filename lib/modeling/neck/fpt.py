@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from fpt.layers.dropblock import DropBlock
-from fpt.modeling.neck.area import Area, ConvNorm, NormFactory, Sizes, level_area
+from fpt.modeling.neck.area import Area, NormFactory, Sizes, level_area
+from fpt.modeling.neck.fusion import make_fusion
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_checks import (
     INTERACTIONS,
     check_levels,
     check_maps,
     check_norm,
+    check_query_strides,
     check_sizes,
     check_start,
 )
@@ -45,6 +47,10 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: side of LGT's window (odd); 0 = GT, the whole coarse map.
         max_keys: maps with more positions are averaged down to at most this many keys; 0 = exact (ours).
         level_strides: size ratio of each level to the one below it (2, or 1 for levels of one size); None = all 2.
+        fusion: "concat" = one 3x3 convolution over all parts, as published; "bottleneck" (ours) = a 1x1 over all parts,
+            then a 3x3, for a third of the products.
+        query_strides: of each level, cells a side that ask ST and GT as one, their mean; what they get is brought back
+            bilinearly (ours). None = 1 each, exact. A local window does not use it.
         start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
             output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
         norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
@@ -70,6 +76,8 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: int = 0,
         max_keys: int = 1024,
         level_strides: Sequence[int] | None = None,
+        fusion: str = "concat",
+        query_strides: Sequence[int] | None = None,
         start: str = "identity",
         norm: NormFactory | None = None,
         dropblock_size: int = 5,
@@ -81,6 +89,7 @@ class FeaturePyramidTransformer(nn.Module):
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.max_keys = max_keys
+        self.query_strides = check_query_strides(num_levels, query_strides)
         self.local_window = local_window
         self.out_channels = out_channels or in_channels
         key_channels = key_channels or _half(in_channels, math.lcm(num_mixtures_self, num_mixtures_grounding))
@@ -102,7 +111,8 @@ class FeaturePyramidTransformer(nn.Module):
         num_parts = [
             1 + use["self"] + (num_levels - 1 - level) * use["grounding"] + level * use["rendering"] for level in levels
         ]
-        self.fusions = nn.ModuleList(ConvNorm(n * in_channels, self.out_channels, norm=norm) for n in num_parts)
+        make = partial(make_fusion, fusion, channels=in_channels, out_channels=self.out_channels, norm=norm)
+        self.fusions = nn.ModuleList(make(num_parts=number) for number in num_parts)
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
         check_start(start, in_channels, self.out_channels)
         self.gains = nn.ParameterList(torch.zeros(in_channels) for _ in levels) if start == "identity" else None
@@ -134,7 +144,7 @@ class FeaturePyramidTransformer(nn.Module):
         outputs = []
         for level, fusion in enumerate(self.fusions):
             parts = self._interact(level, maps, keys, means, areas)
-            fused = self.dropblock(fusion(torch.cat(parts, dim=1), areas[level]))
+            fused = self.dropblock(fusion(parts, areas[level]))
             outputs.append(
                 fused if self.gains is None else parts[0] + self.gains[level].to(fused.dtype).view(-1, 1, 1) * fused
             )
@@ -159,12 +169,14 @@ class FeaturePyramidTransformer(nn.Module):
         here, area = maps[level], areas[level]
         parts = [here]
         if self.selfs:
-            parts.append(self.selfs[str(level)](here, keys[level], area))
+            parts.append(self.selfs[str(level)](here, keys[level], area, self.query_strides[level]))
         if self.groundings:
             for coarse in range(level + 1, self.num_levels):
                 grounding = self.groundings[_pair(level, coarse)]
-                source = (maps[coarse], area, areas[coarse]) if self.local_window else (keys[coarse], area)
-                parts.append(grounding(here, *source))
+                if self.local_window:
+                    parts.append(grounding(here, maps[coarse], area, areas[coarse]))
+                else:
+                    parts.append(grounding(here, keys[coarse], area, self.query_strides[level]))
         if self.renderings:
             for fine in range(level):
                 steps = [areas[i] for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2] or [area]

@@ -36,6 +36,14 @@ def check_start(start: str, in_channels: int, out_channels: int) -> None:
         )
 
 
+def check_query_strides(num_levels: int, query_strides: Sequence[int] | None) -> tuple[int, ...]:
+    """The strides of the queries of each level; ValueError for what cannot be."""
+    strides = tuple(query_strides) if query_strides is not None else (1,) * num_levels
+    if len(strides) != num_levels or min(strides) < 1:
+        raise ValueError(f"query_strides is {strides}, must be {num_levels} positive numbers")
+    return strides
+
+
 def check_norm(norm: object) -> None:
     """TypeError unless `norm` is None or makes a normalisation from a number of channels."""
     if norm is not None and (not callable(norm) or isinstance(norm, torch.nn.Module)):

@@ -119,6 +119,39 @@ def test_the_gains_weigh_what_the_paper_puts_in_the_place_of_a_map():
         assert torch.allclose(y, x + gain[:, None, None] * replaced, atol=1e-6)
 
 
+def test_a_bottleneck_is_a_concatenation_whose_3x3_has_a_low_rank():
+    neck, published = build(fusion="bottleneck", norm=None), build(norm=None)
+    published.load_state_dict(neck.state_dict(), strict=False)
+    for small, whole in zip(neck.fusions, published.fusions, strict=True):
+        whole.conv.weight.data = torch.einsum(
+            "oihw,ic->ochw", small.refine.conv.weight, small.reduction.weight[..., 0, 0]
+        )
+        whole.conv.bias.data = small.refine.conv.bias.data
+    maps = pyramid(13, 20)
+    for y, expected in zip(neck(maps).values(), published(maps).values(), strict=True):
+        assert torch.allclose(y, expected, atol=1e-4)
+
+
+def test_queries_of_squares_are_those_of_their_mean_brought_back():
+    neck = build(query_strides=(2, 1, 1), norm=None, interactions=("self", "grounding"))
+    fine, keys = pyramid(13, 20)["p2"], key_tokens(pyramid(7, 10)["p2"], None, 0)
+    for module in (neck.selfs["0"], neck.groundings["0_from_1"]):
+        means = F.avg_pool2d(F.pad(fine, (0, 0, 0, 1)), 2)
+        means[..., -1, :] *= 2  # its squares have one row
+        expected = F.interpolate(module(means, keys, WHOLE), size=(14, 20), mode="bilinear")[:, :, :13]
+        assert torch.allclose(module(fine, keys, WHOLE, 2), expected, atol=1e-5)
+    flat = torch.ones(1, 8, 6, 6)
+    same = module(flat, key_tokens(flat, None, 0), WHOLE)
+    assert torch.allclose(module(flat, key_tokens(flat, None, 0), WHOLE, 4), same, atol=1e-6)
+
+
+def test_unknown_fusions_and_query_strides_are_named():
+    with pytest.raises(ValueError, match="fusion is 'sum', must be one of"):
+        build(fusion="sum")
+    with pytest.raises(ValueError, match=r"query_strides is \(2, 0, 1\), must be 3 positive numbers"):
+        build(query_strides=(2, 0, 1))
+
+
 def test_other_channels_cannot_start_as_the_identity():
     with pytest.raises(ValueError, match="from 8 to 16 channels cannot start as the identity"):
         build(start="identity", out_channels=16)
@@ -156,7 +189,10 @@ def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
     assert torch.allclose(out, values[:, :, rows][..., columns], atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}, {"start": "identity"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}, {"start": "identity"}, {"query_strides": (2, 2, 1)}],
+)
 def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(settings):
     neck = build(**settings).eval()
     if neck.gains is not None:
