@@ -93,17 +93,20 @@ class TorchvisionBackbone(nn.Module):
 
 def _dilate(steps: list[nn.Module], last: tuple[int, ...], dilations: tuple[int, int], *, name: str) -> tuple[int, ...]:
     """Put dilations in the place of the strides of the last two levels, and return the strides that there are then."""
-    stride, strides = STRIDES[1], list(STRIDES[:2])
+    stride, strides, previous = STRIDES[1], list(STRIDES[:2]), 1
     for level, dilation in zip((2, 3), dilations, strict=True):
         inner = [layer for step in steps[last[level - 1] + 1 : last[level] + 1] for layer in step.modules()]
         convs = [layer for layer in inner if isinstance(layer, nn.Conv2d)]
         if dilation > 1 and not any(max(conv.stride) > 1 for conv in convs):
             raise UserError(f"torchvision's {name} has no strided convolution at stride {STRIDES[level]} to dilate")
         for conv in convs if dilation > 1 else ():
+            # what loses its stride still sees the cells that it was trained on, those after it are further apart
+            own = previous if max(conv.stride) > 1 else dilation
             conv.stride = (1, 1)
             if max(conv.kernel_size) > 1:
-                conv.dilation = (dilation, dilation)
-                conv.padding = tuple(dilation * (side // 2) for side in conv.kernel_size)
+                conv.dilation = (own, own)
+                conv.padding = tuple(own * (side // 2) for side in conv.kernel_size)
+        previous = dilation
         stride *= 2 if dilation == 1 else 1
         strides.append(stride)
     return tuple(strides)

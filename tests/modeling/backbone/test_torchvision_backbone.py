@@ -36,6 +36,20 @@ def test_last_map_is_what_the_model_pools() -> None:
         torch.testing.assert_close(backbone(x)["res5"], model.features(x), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_dilated_maps_hold_the_strided_ones(name: str) -> None:
+    """Pretrained weights see in every fourth cell what they were trained on."""
+    torch.manual_seed(0)
+    plain, dilated = TorchvisionBackbone(name=name).eval(), TorchvisionBackbone(name=name, dilations=(2, 4)).eval()
+    dilated.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 96, 64)
+    with torch.no_grad():
+        expected, maps = plain(x), dilated(x)
+    for level, step in (("res4", 2), ("res5", 4)):
+        scale = expected[level].abs().max()
+        assert (maps[level][..., ::step, ::step] - expected[level]).abs().max() <= 1e-4 * scale
+
+
 def test_group_norm_and_gradients() -> None:
     torch.manual_seed(0)
     backbone = TorchvisionBackbone(name="mobilenet_v3_small", norm=group_norm, freeze_at=0)
