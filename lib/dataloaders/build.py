@@ -21,6 +21,7 @@ from fpt.dataloaders.proposals import Proposals, read_proposals
 from fpt.dataloaders.replacement import ReplacingImages
 from fpt.dataloaders.samplers import RangeBatchSampler, TrainBatchSampler
 from fpt.dataloaders.semantic.build import build_semantic_dataset
+from fpt.dataloaders.semantic.formats import LABEL_READERS
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.utils.distributed import rank, world_size
 from fpt.utils.errors import UserError
@@ -70,6 +71,11 @@ def build_dataset(
         limit = _DEBUG_IMAGES if cfg.DEBUG else None
         paths: dict[str, Any] = {"ann_file": ann_file, "image_dir": image_dir}
         return build_semantic_dataset(cfg, name, **paths, reading=build_reading(cfg), limit=limit)
+    if files.format in LABEL_READERS and files.format not in DATASET_READERS:
+        raise UserError(
+            f"DATASETS.{name}.FORMAT is {files.format!r}, a class for every pixel: that is for MODEL.TYPE "
+            "semantic_segmentor, and this model is a detector"
+        )
     read = find_part(DATASET_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
     ann_file, image_dir = find_files(cfg, name)
     return CocoDataset(

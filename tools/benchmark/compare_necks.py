@@ -24,14 +24,20 @@ from fpt.utils.own_files import claim_outputs, recorded
 
 _LOGGER = logging.getLogger("fpt")
 
-VARIANTS: dict[str, tuple[str, ...] | None] = {
+_INTERACTIONS, _START = "MODEL.FPT.INTERACTIONS", "MODEL.FPT.START"
+
+VARIANTS: dict[str, dict[str, str] | None] = {
     "FPN": None,
-    "FPN+ST": ("self",),
-    "FPN+GT": ("grounding",),
-    "FPN+RT": ("rendering",),
-    "FPN+FPT": ("self", "grounding", "rendering"),
+    "FPN+ST": {_INTERACTIONS: "('self',)"},
+    "FPN+GT": {_INTERACTIONS: "('grounding',)"},
+    "FPN+RT": {_INTERACTIONS: "('rendering',)"},
+    "FPN+FPT": {},
+    "FPN+FPT-identity": {_START: "identity"},
+    "FPN+FPT-paper": {_START: "paper"},
 }
-"""Interactions of each neck; None = the base pyramid alone."""
+"""Options of each neck; None = the base pyramid alone."""
+
+DEFAULT_VARIANTS = ("FPN", "FPN+ST", "FPN+GT", "FPN+RT", "FPN+FPT")
 
 KINDS = {"bbox": "box AP", "segm": "mask AP"}
 
@@ -45,7 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--cfg", required=True, help="yaml file, or the name of one of ours, with data sets")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="necks (all)")
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=list(DEFAULT_VARIANTS), help="necks (the recipe's own start)"
+    )
     parser.add_argument("--seeds", nargs="+", type=non_negative_int, default=[0, 1, 2], help="RNG_SEED of runs (0 1 2)")
     parser.add_argument("--classes", nargs="+", default=[], help="classes whose AP is tabled too")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder of the runs and of table.md")
@@ -97,11 +105,9 @@ def _train(
     Raises:
         StoppedAtOnce: a signal has stopped it, so that no other begins.
     """
-    interactions = VARIANTS[name]
-    options = {"RNG_SEED": str(seed), "TRAIN.EVAL_PERIOD": str(last_step)}
-    options["MODEL.CONV_BODY"] = str(replace(backbone, has_transformer=bool(interactions)))
-    if interactions:
-        options["MODEL.FPT.INTERACTIONS"] = str(interactions)
+    of_neck = VARIANTS[name]
+    options = {"RNG_SEED": str(seed), "TRAIN.EVAL_PERIOD": str(last_step), **(of_neck or {})}
+    options["MODEL.CONV_BODY"] = str(replace(backbone, has_transformer=of_neck is not None))
     pairs = [text for pair in options.items() for text in pair]
     cfg = load_cfg(args.cfg, [*args.set_cfgs, *pairs])
     result = train(cfg, RunOptions(output_dir=folder, resume="auto", command=("compare_necks.py", name, str(seed))))

@@ -8,8 +8,9 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.catalog import find_dataset
 from fpt.dataloaders.image_io import ImageReading
 from fpt.dataloaders.semantic.dataset import SemanticDataset
-from fpt.dataloaders.semantic.formats import LABEL_READERS
+from fpt.dataloaders.semantic.formats import LABEL_READERS, WITHOUT_KEY
 from fpt.dataloaders.semantic.transforms import ScaleCropFlip
+from fpt.utils.errors import UserError
 from fpt.utils.parts import find_part
 
 
@@ -31,6 +32,12 @@ def build_semantic_dataset(
     """
     files = find_dataset(name, cfg.DATASETS)
     read = find_part(LABEL_READERS, files.format, option=f"DATASETS.{name}.FORMAT")
+    for key, value in (("CLASSES", files.classes), ("IGNORE", files.ignored)):
+        if value and files.format in WITHOUT_KEY[key]:
+            raise UserError(
+                f"DATASETS.{name} has {key}, but FORMAT {files.format} says that itself; leave it out, or declare the "
+                "maps as FORMAT label_maps"
+            )
     return SemanticDataset(
         name=name,
         source=ann_file,

@@ -114,6 +114,12 @@ LABEL_READERS: dict[str, LabelReader] = {
     "coco": read_coco_pixels,
 }
 
+WITHOUT_KEY: dict[str, tuple[str, ...]] = {
+    "CLASSES": ("cityscapes", "ade20k", "lip", "voc"),
+    "IGNORE": ("cityscapes", "ade20k", "lip", "voc", "coco"),
+}
+"""Formats that know their classes, or which ids count, themselves."""
+
 
 def _images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())

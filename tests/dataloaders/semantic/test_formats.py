@@ -166,3 +166,16 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         _classes(tmp_path, "mine", "DATASETS", PAIR[1].replace("'CLASSES': ['a', 'b', 'c'], ", ""))
     with pytest.raises(UserError, match=r"IGNORE"):
         _classes(tmp_path, "mine", "DATASETS", PAIR[1].replace("[300]", "[70000]"))
+
+
+@pytest.mark.parametrize(("key", "value", "kind"), [("CLASSES", ["a"], "lip"), ("IGNORE", [3], "coco")])
+def test_a_format_that_knows_its_classes_takes_no_others(key: str, value: list[object], kind: str) -> None:
+    entry = {"IMAGE_DIR": ".", "ANN_FILE": ".", "FORMAT": kind, key: value}
+    cfg = load_cfg(None, [*SEMANTIC, "DATASETS", repr({"mine": entry})])
+    with pytest.raises(UserError, match=rf"DATASETS.mine has {key}, but FORMAT {kind} says that itself; leave it out"):
+        build_dataset(cfg, "mine", is_train=False, with_masks=False)
+
+
+def test_a_detector_on_maps_of_classes_is_told_of_the_segmentor() -> None:
+    with pytest.raises(UserError, match=r"FORMAT is 'cityscapes'.*is for MODEL.TYPE semantic_segmentor.*a detector"):
+        build_dataset(load_cfg(None, []), "cityscapes_val", is_train=False, with_masks=False)
