@@ -60,7 +60,7 @@ def part_modules(model: GeneralizedRCNN) -> dict[str, list[nn.Module]]:
         modules["ST"] = list(transformer.selfs.values())
         modules["GT"] = list(transformer.groundings.values())
         modules["RT"] = list(transformer.renderings.values())
-        modules["fusion"] = list(transformer.fusions)
+        modules["fusion"] = [*transformer.fusions, *([transformer.gains] if transformer.gains is not None else [])]
     modules["RPN"] = [model.rpn]
     return modules
 

@@ -1,0 +1,184 @@
+"""Measures whole detectors side by side: torchvision's Mask R-CNN, ours on FPN, and ours with FPT."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fpt.cli.common import positive_int, run_command
+from fpt.core.config import load_cfg
+from fpt.modeling.build import build_model
+from fpt.utils.errors import UserError
+from measure import limit_memory, measure
+from neck import image_size
+
+PHASES = ("forward", "training")
+_FPT = ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body_fpt")
+CASES: dict[str, tuple[str, ...] | None] = {
+    "torchvision": None,
+    "FPN": ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body"),
+    "FPT": _FPT,
+    "FPT-paper": (*_FPT, "MODEL.FPT.START", "paper"),
+    "FPT-exact": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
+    "FPT-bottleneck": (*_FPT, "MODEL.FPT.FUSION", "bottleneck"),
+    "FPT-stride-8": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "8"),
+    "FPT-light": (
+        *(*_FPT, "MODEL.FPT.FUSION", "bottleneck", "MODEL.FPT.QUERY_STRIDE", "8", "MODEL.FPT.MAX_KEYS", "256"),
+        *("MODEL.FPT.DROPBLOCK_KEEP_PROB", "1.0"),
+    ),
+}
+"""Options of each detector; None = torchvision's."""
+
+_COMMON = (
+    *("MODEL.MASK_ON", "True", "TEST.SCORE_THRESH", "0.0", "RESNETS.STRIDE_1X1", "False"),
+    *("TRAIN.RPN_POST_NMS_TOP_N", "2000", "MRCNN.ROI_MASK_HEAD", "mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs"),
+)
+_NUM_CLASSES, _NUM_OBJECTS, _MASK_SIDE = 91, 8, 28
+_MIB = 2**20
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--size", type=image_size, default=(800, 1088), help="of the image, HEIGHTxWIDTH (800x1088)")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["torchvision", "FPN", "FPT", "FPT-light"])
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
+    parser.add_argument(
+        "--rounds", type=positive_int, default=4, help="turns, the first of which warms up (%(default)s)"
+    )
+    parser.add_argument("--amp", action="store_true", help="in bfloat16 (automatic mixed precision)")
+    parser.add_argument("--no_memory", action="store_true", help="leave out peak memory, each in a process of its own")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    if args.child:
+        print(json.dumps(_peak(json.loads(args.child))))
+        return 0
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    print(f"{args.size[0]}x{args.size[1]}, one image, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    figures = []
+    for phase in args.phases:
+        rows = _time(args, phase)
+        for row in rows if not args.no_memory else ():
+            row["peak_bytes"] = _peak_in_child(row["case"], args, phase)
+        figures += rows
+        print(f"\n{phase}{', bfloat16' if args.amp else ''}")
+        first = f"x {rows[0]['case']}"
+        print(f"{'case':<16} {'seconds':>8}  {first:>13}  {'page faults':>11}  {'MiB':>6}")
+        for row in rows:
+            ratio, peak = row["seconds"] / rows[0]["seconds"], row.get("peak_bytes")
+            memory = "" if peak is None else f"{peak / _MIB:6.0f}"
+            print(f"{row['case']:<16} {row['seconds']:8.2f}  {ratio:13.2f}  {row['faults']:11d}  {memory}", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _time(args: argparse.Namespace, phase: str) -> list[dict[str, Any]]:
+    """Each case's fastest pass after the first, the cases in turn, and the page faults of its last."""
+    runs = {case: make_run(case, args.size, phase, is_half=args.amp) for case in args.cases}
+    seconds: dict[str, list[float]] = {case: [] for case in runs}
+    faults = dict.fromkeys(runs, 0)
+    for _ in range(args.rounds + 1):
+        for case, run in runs.items():
+            before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
+            run()
+            seconds[case].append(time.perf_counter() - start)
+            faults[case] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return [
+        {"case": case, "phase": phase, "seconds": min(seconds[case][1:]), "faults": faults[case]} for case in args.cases
+    ]
+
+
+def make_run(case: str, size_hw: tuple[int, int], phase: str, *, is_half: bool) -> Callable[[], object]:
+    """One pass of a detector with random weights: detections, or losses and gradients."""
+    torch.manual_seed(0)
+    is_training, options = phase == "training", CASES[case]
+    if options is None:
+        model: nn.Module = torchvision.models.detection.maskrcnn_resnet50_fpn(
+            weights=None,
+            weights_backbone=None,
+            num_classes=_NUM_CLASSES,
+            box_score_thresh=0.0,
+            min_size=min(size_hw),
+            max_size=max(size_hw),
+        )
+    else:
+        cfg = load_cfg(None, [*_COMMON, *options])
+        model = build_model(cfg, num_classes=_NUM_CLASSES)
+    model.train(is_training)
+    image = torch.randint(0, 256, (3, *size_hw), generator=torch.Generator().manual_seed(0)).float()
+    target = _target(size_hw, whole_masks=options is None)
+    images = [image / 255 if options is None else image]
+
+    def run() -> None:
+        with torch.set_grad_enabled(is_training):
+            with _half(is_half):
+                out = model(images, [target]) if is_training else model(images)
+            if is_training:
+                torch.stack([loss.float() for loss in out.values()]).sum().backward()
+                model.zero_grad(set_to_none=True)
+
+    return run
+
+
+def _half(is_on: bool) -> AbstractContextManager[object]:
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_on)
+
+
+def _target(size_hw: tuple[int, int], *, whole_masks: bool) -> dict[str, Tensor]:
+    """Objects of many sizes; masks of the whole image, or of each object's own box."""
+    height, width = size_hw
+    corner = torch.arange(_NUM_OBJECTS, dtype=torch.float32)[:, None] / (2 * _NUM_OBJECTS)
+    share = torch.logspace(-1.2, -0.35, _NUM_OBJECTS)[:, None]
+    scale = torch.tensor([[width, height]], dtype=torch.float32)
+    boxes = torch.cat([corner * scale, (corner + share) * scale], dim=1)
+    labels = torch.arange(1, _NUM_OBJECTS + 1)
+    if not whole_masks:
+        return {"boxes": boxes, "labels": labels, "masks": torch.ones(_NUM_OBJECTS, _MASK_SIDE, _MASK_SIDE).byte()}
+    masks = torch.zeros(_NUM_OBJECTS, height, width, dtype=torch.uint8)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.long().tolist(), strict=True):
+        mask[y0:y1, x0:x1] = 1
+    return {"boxes": boxes, "labels": labels, "masks": masks}
+
+
+def _peak_in_child(case: str, args: argparse.Namespace, phase: str) -> int:
+    job = {"case": case, "size": args.size, "phase": phase, "amp": args.amp}
+    result = subprocess.run(
+        [sys.executable, __file__, "--child", json.dumps(job)], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise UserError(f"{job} failed:\n{result.stderr.strip()}")
+    return int(result.stdout.splitlines()[-1])
+
+
+def _peak(job: dict[str, Any]) -> int:
+    """Largest memory of a pass above what was held before, in bytes."""
+    limit_memory()
+    make_run(job["case"], (64, 64), job["phase"], is_half=job["amp"])()  # kernels and buffers of the libraries
+    run = make_run(job["case"], tuple(job["size"]), job["phase"], is_half=job["amp"])
+    return measure(run, torch.device("cpu")).peak_bytes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
