@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fpt.modeling.semantic.segmentor import SemanticSegmentor
 
+_BAND_ROWS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSettings:
@@ -56,18 +58,31 @@ def segment_image(
             logits = _logits(model, view.flip(-1) if is_flipped else view, settings)
         if is_flipped:
             logits = logits.flip(-1)[list(settings.flip_order)]
-        logits = F.interpolate(logits[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
+        logits = logits.float()
+        if tuple(logits.shape[-2:]) != tuple(size_hw):
+            logits = F.interpolate(logits[None], size=size_hw, mode="bilinear", align_corners=False)[0]
         if len(views) > 1:
-            logits = logits.softmax(dim=0)
+            logits = torch.softmax(logits, dim=0)
         total = logits if total is None else total.add_(logits)
     assert total is not None
-    highest, classes = total.max(dim=0)
-    if len(views) > 1:
-        scores = highest / len(views)
-    else:
-        scores = (highest - total.logsumexp(dim=0)).exp()
-    dtype = torch.uint8 if len(settings.flip_order) <= 256 else torch.int16
-    return classes.to(dtype), scores
+    return _highest(total, num_views=len(views))
+
+
+def _highest(total: Tensor, *, num_views: int) -> tuple[Tensor, Tensor]:
+    """Classes [H, W] and their probabilities from summed probabilities [C, H, W], or from the logits of a single view.
+
+    In bands of rows: a large image's maps of all classes take hundreds of megabytes each.
+    """
+    dtype = torch.uint8 if len(total) <= 256 else torch.int16
+    classes = torch.empty(total.shape[1:], dtype=dtype, device=total.device)
+    scores = torch.empty(total.shape[1:], device=total.device)
+    for top in range(0, total.shape[1], _BAND_ROWS):
+        rows = slice(top, top + _BAND_ROWS)
+        highest, index = total[:, rows].max(dim=0)
+        classes[rows] = index.to(dtype)
+        is_single = num_views == 1
+        scores[rows] = (highest - total[:, rows].logsumexp(dim=0)).exp() if is_single else highest / num_views
+    return classes, scores
 
 
 def _resize(image: Tensor, scale: float) -> Tensor:
@@ -93,7 +108,7 @@ def _logits(model: SemanticSegmentor, image: Tensor, settings: SegmentationSetti
             part = (..., slice(top, top + h), slice(left, left + w))
             total[part] += model.logits(image[part][None])[0]
             count[part] += 1
-    return total / count
+    return total.div_(count)
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
