@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -102,17 +102,11 @@ class FeaturePyramidTransformer(nn.Module):
         use = {name: name in interactions for name in INTERACTIONS}
         steps = {(fine, coarse): self.level_strides[fine:coarse].count(2) for fine, coarse in pairs}
         self.selfs = nn.ModuleDict({str(level): make_self() for level in levels if use["self"]})
-        self.groundings = nn.ModuleDict(
-            {_pair(fine, coarse): make_grounding(steps[fine, coarse]) for fine, coarse in pairs if use["grounding"]}
-        )
-        self.renderings = nn.ModuleDict(
-            {_pair(coarse, fine): make_rendering(steps[fine, coarse]) for fine, coarse in pairs if use["rendering"]}
-        )
-        num_parts = [
-            1 + use["self"] + (num_levels - 1 - level) * use["grounding"] + level * use["rendering"] for level in levels
-        ]
+        grounded, rendered = (pairs if use[name] else [] for name in ("grounding", "rendering"))
+        self.groundings = nn.ModuleDict({_pair(*pair): make_grounding(steps[pair]) for pair in grounded})
+        self.renderings = nn.ModuleDict({_pair(*pair[::-1]): make_rendering(steps[pair]) for pair in rendered})
         make = partial(make_fusion, fusion, channels=in_channels, out_channels=self.out_channels, norm=norm)
-        self.fusions = nn.ModuleList(make(num_parts=number) for number in num_parts)
+        self.fusions = nn.ModuleList(make(num_parts=number) for number in _num_parts(num_levels, use))
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
         check_start(start, in_channels, self.out_channels)
         self.gains = nn.ParameterList(torch.zeros(in_channels) for _ in levels) if start == "identity" else None
@@ -192,6 +186,12 @@ class FeaturePyramidTransformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
             if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def _num_parts(num_levels: int, use: Mapping[str, bool]) -> list[int]:
+    """Maps that the fusion of each level reads: its own, ST's, GT's of the coarser and RT's of the finer levels."""
+    levels = range(num_levels)
+    return [1 + use["self"] + (num_levels - 1 - i) * use["grounding"] + i * use["rendering"] for i in levels]
 
 
 def _half(channels: int, divisor: int) -> int:

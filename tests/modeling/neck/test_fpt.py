@@ -178,6 +178,15 @@ def test_local_grounding_and_levels_of_one_size():
         build(local_window=5)(OrderedDict((str(n), torch.randn(1, 8, n, n)) for n in (13, 6, 3)))
 
 
+def test_averages_before_and_after_the_linear_maps_are_the_same():
+    neck, x = build(), pyramid(16, 24)["p2"]
+    key = neck.selfs["0"].key
+    before = key(key_tokens(x, None, 24).tokens)
+    after = key_tokens(key(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), None, 24).tokens
+    assert before.shape[1] == 24
+    assert torch.allclose(before, after, atol=1e-5)
+
+
 def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
     """With a window of one cell, position (y, x) gets the value of cell (y // 4, x // 4) of the level two above."""
     neck = build(local_window=1, interactions=("grounding",), norm=None)
