@@ -27,6 +27,8 @@ from fpt.run.train import TrainResult, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
+os.environ.setdefault("FPT_KEEP_MEMORY", "0")  # for the whole process it would be: tests measure memory, in any order
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:

@@ -18,7 +18,6 @@ from fpt.parallel.processes import process_group
 from fpt.run.names import check_names
 from fpt.utils.distributed import rank
 from fpt.utils.errors import LoaderError, StoppedAtOnce, UserError
-from fpt.utils.heap import keep_freed_memory
 from fpt.utils.logging import setup_logging
 
 
@@ -110,7 +109,6 @@ def run_command(command: Callable[[], int]) -> int:
     try:
         with handling_signals(stop_at_once), process_group():
             setup_logging(process=rank())
-            keep_freed_memory()
             return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -31,6 +31,7 @@ from fpt.run.trained_model import load_trained_model
 from fpt.structures.detections import Detections
 from fpt.utils.distributed import from_main, is_distributed, is_main, world_size
 from fpt.utils.errors import UserError
+from fpt.utils.heap import keep_freed_memory
 from fpt.utils.logging import run_logging
 from fpt.utils.own_files import check_outputs, claim_outputs, recorded
 from fpt.utils.seeding import seed_everything
@@ -96,6 +97,7 @@ def evaluate_checkpoint(
     Raises:
         UserError: no data set is named, the checkpoint or a data set does not fit, or the results cannot be written.
     """
+    keep_freed_memory()
     options = options or EvaluationOptions()
     with process_group(), run_logging():
         cfg = resolve_config(cfg)

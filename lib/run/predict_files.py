@@ -12,6 +12,7 @@ from fpt.run.predictor import Predictor
 from fpt.run.semantic_prediction import IDS
 from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
+from fpt.utils.heap import keep_freed_memory
 from fpt.utils.own_files import claim_outputs, recorded
 from fpt.visualization.draw import ColourBy
 from fpt.visualization.image_output import explained_output, merge_pdfs
@@ -68,6 +69,7 @@ def predict_files(
         UserError: a result would be written over an image or another file that is not this program's; nothing is
             written then.
     """
+    keep_freed_memory()
     names = output_names(images) if names is None else names
     targets = result_files(names, output_dir, formats=formats, merges_pdfs=merges_pdfs)
     from_main(lambda: claim_outputs(targets, inputs=images))
