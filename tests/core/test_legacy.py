@@ -314,6 +314,7 @@ def test_an_older_file_names_once_what_it_leaves_to_other_defaults(
     ):
         assert part in message
     assert "TEST.RPN_PRE_NMS_TOP_N 12000 -> 1000" in message
+    assert "TRAIN.RPN_STRADDLE_THRESH 0.0 -> -1.0" in message
     for part in ("VIS_TH", "MRCNN.RESOLUTION", "TRAIN.RPN_PRE_NMS_TOP_N"):
         assert part not in message
     caplog.clear()
