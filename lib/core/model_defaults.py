@@ -34,7 +34,7 @@ FPT: Group = {
     "QUERY_STRIDE": Option(
         1,
         "Pixels between the queries of ST and GT: on finer levels the mean of a square of cells asks, and what it gets "
-        "is brought back bilinearly; 1 = each cell asks, exact.",
+        "is brought back bilinearly; 1 = each cell asks, exact. With a LOCAL_WINDOW each cell asks.",
         low=1,
         high=1024,
     ),

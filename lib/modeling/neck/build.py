@@ -183,7 +183,7 @@ def _build_transformer(
         max_keys=options.MAX_KEYS,
         level_strides=_level_strides(cfg, strides),
         fusion=options.FUSION,
-        query_strides=[max(1, options.QUERY_STRIDE // stride) for stride in strides],
+        query_strides=[1 if options.LOCAL_WINDOW else max(1, options.QUERY_STRIDE // stride) for stride in strides],
         start=options.START,
         norm=norms(norm)[options.NORM],
         dropblock_size=options.DROPBLOCK_SIZE,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fpt.layers.dropblock import DropBlock
-from fpt.modeling.neck.area import Area, NormFactory, Sizes, level_area
-from fpt.modeling.neck.fusion import make_fusion
+from fpt.modeling.neck.area import NormFactory, Sizes, level_area
+from fpt.modeling.neck.fusion import Parts, make_fusion
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_checks import (
     INTERACTIONS,
@@ -24,6 +24,7 @@ from fpt.modeling.neck.pyramid_checks import (
     check_start,
 )
 from fpt.modeling.neck.pyramid_keys import KeyTokens, key_tokens
+from fpt.modeling.neck.query_grid import QueryGrid, query_grid
 from fpt.modeling.neck.rendering_transformer import RenderingTransformer
 from fpt.modeling.neck.self_transformer import SelfTransformer
 
@@ -50,7 +51,7 @@ class FeaturePyramidTransformer(nn.Module):
         fusion: "concat" = one 3x3 convolution over all parts, as published; "bottleneck" (ours) = a 1x1 over all parts,
             then a 3x3, for a third of the products.
         query_strides: of each level, cells a side that ask ST and GT as one, their mean; what they get is brought back
-            bilinearly (ours). None = 1 each, exact. A local window does not use it.
+            bilinearly (ours). None = 1 each, exact. Not with a local window.
         start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
             output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
         norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
@@ -89,7 +90,7 @@ class FeaturePyramidTransformer(nn.Module):
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.max_keys = max_keys
-        self.query_strides = check_query_strides(num_levels, query_strides)
+        self.query_strides = check_query_strides(num_levels, query_strides, local_window)
         self.local_window = local_window
         self.out_channels = out_channels or in_channels
         key_channels = key_channels or _half(in_channels, math.lcm(num_mixtures_self, num_mixtures_grounding))
@@ -135,12 +136,13 @@ class FeaturePyramidTransformer(nn.Module):
         maps = [area.clear(x) for x, area in zip(features.values(), areas, strict=True)]
         keys = [key_tokens(x, area.valid_hw, self.max_keys) for x, area in zip(maps, areas, strict=True)]
         means = [area.mean(x) for x, area in zip(maps, areas, strict=True)]
+        grids = [query_grid(x, area, side) for x, area, side in zip(maps, areas, self.query_strides, strict=True)]
         outputs = []
         for level, fusion in enumerate(self.fusions):
-            parts = self._interact(level, maps, keys, means, areas)
-            fused = self.dropblock(fusion(parts, areas[level]))
+            parts = self._interact(level, maps, keys, means, grids)
+            fused = self.dropblock(fusion(parts, grids[level]))
             outputs.append(
-                fused if self.gains is None else parts[0] + self.gains[level].to(fused.dtype).view(-1, 1, 1) * fused
+                fused if self.gains is None else parts.own + self.gains[level].to(fused.dtype).view(-1, 1, 1) * fused
             )
         return OrderedDict(zip(features, outputs, strict=True))
 
@@ -157,25 +159,23 @@ class FeaturePyramidTransformer(nn.Module):
         return module
 
     def _interact(
-        self, level: int, maps: list[Tensor], keys: list[KeyTokens], means: list[Tensor], areas: list[Area]
-    ) -> list[Tensor]:
+        self, level: int, maps: list[Tensor], keys: list[KeyTokens], means: list[Tensor], grids: list[QueryGrid]
+    ) -> Parts:
         """What the fusion of a level reads: its own map, then ST, GT from the coarser and RT from the finer levels."""
-        here, area = maps[level], areas[level]
-        parts = [here]
-        if self.selfs:
-            parts.append(self.selfs[str(level)](here, keys[level], area, self.query_strides[level]))
-        if self.groundings:
-            for coarse in range(level + 1, self.num_levels):
-                grounding = self.groundings[_pair(level, coarse)]
-                if self.local_window:
-                    parts.append(grounding(here, maps[coarse], area, areas[coarse]))
-                else:
-                    parts.append(grounding(here, keys[coarse], area, self.query_strides[level]))
-        if self.renderings:
-            for fine in range(level):
-                steps = [areas[i] for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2] or [area]
-                parts.append(self.renderings[_pair(level, fine)](here, maps[fine], means[fine], steps))
-        return parts
+        here, grid = maps[level], grids[level]
+        asking = grid.means(here)
+        attended = [self.selfs[str(level)](asking, keys[level], grid.squares)] if self.selfs else []
+        for coarse in range(level + 1, self.num_levels) if self.groundings else ():
+            grounding = self.groundings[_pair(level, coarse)]
+            if self.local_window:
+                attended.append(grounding(here, maps[coarse], grid.area, grids[coarse].area))
+            else:
+                attended.append(grounding(asking, keys[coarse], grid.squares))
+        rendered = []
+        for fine in range(level) if self.renderings else ():
+            passed = [grids[i].area for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2]
+            rendered.append(self.renderings[_pair(level, fine)](here, maps[fine], means[fine], passed or [grid.area]))
+        return Parts(here, attended, rendered)
 
     def _initialise(self) -> None:
         """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases."""

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpt.modeling.neck.area import Area, ConvNorm, NormFactory
+from fpt.modeling.neck.area import ConvNorm, NormFactory
+from fpt.modeling.neck.query_grid import QueryGrid
 
 FUSIONS = ("concat", "bottleneck")
+
+
+class Parts(NamedTuple):
+    """What a level is made of, in the order of the fusion's weights.
+
+    Attributes:
+        own: the level's own map [B, C, H, W].
+        attended: of ST, and of GT from the coarser levels, [B, C, h, w] on the grid of those that asked.
+        rendered: of RT from the finer levels [B, C, H, W].
+    """
+
+    own: Tensor
+    attended: list[Tensor]
+    rendered: list[Tensor]
 
 
 class ConcatFusion(ConvNorm):
@@ -26,15 +43,18 @@ class ConcatFusion(ConvNorm):
     def __init__(self, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None) -> None:
         super().__init__(num_parts * channels, out_channels, norm=norm)
 
-    def forward(self, parts: Sequence[Tensor], area: Area) -> Tensor:  # type: ignore[override]
-        """``num_parts`` maps [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
-        return super().forward(torch.cat(list(parts), dim=1), area)
+    def forward(self, parts: Parts, grid: QueryGrid) -> Tensor:  # type: ignore[override]
+        """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
+        size = parts.own.shape[-2:]
+        attended = [grid.bring_back(x, size) for x in parts.attended]
+        return super().forward(torch.cat([parts.own, *attended, *parts.rendered], dim=1), grid.area)
 
 
 class BottleneckFusion(nn.Module):
     """A 1x1 convolution over the channels of all parts, and a 3x3 one after it (ours).
 
-    Of five parts of 256 channels a cell takes 0.92 million products instead of 2.95 million.
+    Of five parts of 256 channels a cell takes 0.92 million products instead of 2.95 million. What comes on a grid of
+    squares is summed there, and brought back once.
 
     Args:
         num_parts: maps that come in.
@@ -49,13 +69,20 @@ class BottleneckFusion(nn.Module):
         self.refine = ConvNorm(out_channels, out_channels, norm=norm)
         self.channels = channels
 
-    def forward(self, parts: Sequence[Tensor], area: Area) -> Tensor:
-        """``num_parts`` maps [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
-        weights = self.reduction.weight.split(self.channels, dim=1)
-        reduced = F.conv2d(parts[0], weights[0])
-        for part, weight in zip(parts[1:], weights[1:], strict=True):  # no copy of the parts side by side
-            reduced = reduced + F.conv2d(part, weight)
-        return self.refine(reduced, area)
+    def forward(self, parts: Parts, grid: QueryGrid) -> Tensor:
+        """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
+        own, *weights = self.reduction.weight.split(self.channels, dim=1)
+        of_attended, of_rendered = weights[: len(parts.attended)], weights[len(parts.attended) :]
+        reduced = _sum_of_products([parts.own, *parts.rendered], [own, *of_rendered])
+        if of_attended:
+            reduced = reduced + grid.bring_back(_sum_of_products(parts.attended, of_attended), reduced.shape[-2:])
+        return self.refine(reduced, grid.area)
+
+
+def _sum_of_products(maps: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """A 1x1 convolution of maps side by side, without a copy of them side by side."""
+    products = [F.conv2d(x, weight) for x, weight in zip(maps, weights, strict=True)]
+    return reduce(torch.add, products)
 
 
 def make_fusion(

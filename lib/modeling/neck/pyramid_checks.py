@@ -36,11 +36,15 @@ def check_start(start: str, in_channels: int, out_channels: int) -> None:
         )
 
 
-def check_query_strides(num_levels: int, query_strides: Sequence[int] | None) -> tuple[int, ...]:
+def check_query_strides(
+    num_levels: int, query_strides: Sequence[int] | None, local_window: int
+) -> tuple[int, ...]:
     """The strides of the queries of each level; ValueError for what cannot be."""
     strides = tuple(query_strides) if query_strides is not None else (1,) * num_levels
     if len(strides) != num_levels or min(strides) < 1:
         raise ValueError(f"query_strides is {strides}, must be {num_levels} positive numbers")
+    if local_window and max(strides) > 1:
+        raise ValueError(f"query_strides is {strides}, but a local window of {local_window} cells asks for each cell")
     return strides
 
 

@@ -22,11 +22,6 @@ class KeyTokens(NamedTuple):
     tokens: Tensor
     padding: Tensor | None
 
-    def of_image(self, index: int) -> KeyTokens:
-        """Those of one image of the batch, as a batch of one."""
-        padding = None if self.padding is None else self.padding[index : index + 1]
-        return KeyTokens(self.tokens[index : index + 1], padding)
-
 
 def key_tokens(features: Tensor, valid_hw: Sequence[tuple[int, int]] | None, max_keys: int) -> KeyTokens:
     """Flatten a map into tokens: each image's own area, average-pooled where it has more than `max_keys` positions.

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.attention import Similarity, mixture_attention
 from fpt.modeling.neck.area import Area
@@ -35,30 +34,17 @@ class QueryAttention(nn.Module):
         self.mixture = nn.Parameter(torch.randn(num_mixtures, key_channels) * key_channels**-0.5)
         self.norm = norm or nn.Identity()
 
-    def forward(self, features: Tensor, keys: KeyTokens, area: Area, query_stride: int = 1) -> Tensor:
-        """Every cell, or every square of them, looks at the tokens.
+    def forward(self, features: Tensor, keys: KeyTokens, area: Area) -> Tensor:
+        """Every position looks at the tokens.
 
         Args:
             features: [B, C, H, W].
             keys: what they look at.
-            area: the images' cells on the map.
-            query_stride: side in cells of the squares whose mean is one query; what they get is brought back
-                bilinearly. 1 = each cell asks for itself.
+            area: the images' positions on the map.
 
         Returns:
             [B, C, H, W].
         """
-        if query_stride == 1:
-            return area.normalise(self.norm, self._attend(features, keys))
-        if area.valid_hw is None:
-            return area.normalise(self.norm, self._attend_squares(features, keys, query_stride))
-        images = [
-            self._attend_squares(image[None], keys.of_image(index), query_stride)[0]
-            for index, image in enumerate(area.crops(features))
-        ]
-        return area.normalise(self.norm, area.place(images, features))
-
-    def _attend(self, features: Tensor, keys: KeyTokens) -> Tensor:
         queries = self.query(features.permute(0, 2, 3, 1))
         out = mixture_attention(
             queries.flatten(1, 2),
@@ -68,13 +54,7 @@ class QueryAttention(nn.Module):
             similarity=self.similarity,
             key_padding_mask=keys.padding,
         )
-        return out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2)
-
-    def _attend_squares(self, features: Tensor, keys: KeyTokens, side: int) -> Tensor:
-        height, width = features.shape[-2:]
-        means = F.avg_pool2d(features, side, ceil_mode=True, count_include_pad=False)
-        out = F.interpolate(self._attend(means, keys), scale_factor=side, mode="bilinear", align_corners=False)
-        return out[..., :height, :width]
+        return area.normalise(self.norm, out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2))
 
 
 class SelfTransformer(QueryAttention):

@@ -12,7 +12,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from fpt.modeling.neck.area import Area
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.neck.fusion import Parts
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
+from fpt.modeling.neck.query_grid import QueryGrid
 
 group_norm = partial(nn.GroupNorm, 4)
 WHOLE = Area(None, None)
@@ -132,17 +134,25 @@ def test_a_bottleneck_is_a_concatenation_whose_3x3_has_a_low_rank():
         assert torch.allclose(y, expected, atol=1e-4)
 
 
-def test_queries_of_squares_are_those_of_their_mean_brought_back():
-    neck = build(query_strides=(2, 1, 1), norm=None, interactions=("self", "grounding"))
-    fine, keys = pyramid(13, 20)["p2"], key_tokens(pyramid(7, 10)["p2"], None, 0)
-    for module in (neck.selfs["0"], neck.groundings["0_from_1"]):
-        means = F.avg_pool2d(F.pad(fine, (0, 0, 0, 1)), 2)
-        means[..., -1, :] *= 2  # its squares have one row
-        expected = F.interpolate(module(means, keys, WHOLE), size=(14, 20), mode="bilinear")[:, :, :13]
-        assert torch.allclose(module(fine, keys, WHOLE, 2), expected, atol=1e-5)
-    flat = torch.ones(1, 8, 6, 6)
-    same = module(flat, key_tokens(flat, None, 0), WHOLE)
-    assert torch.allclose(module(flat, key_tokens(flat, None, 0), WHOLE, 4), same, atol=1e-6)
+@pytest.mark.parametrize("fusion", ["concat", "bottleneck"])
+def test_queries_of_squares_are_those_of_their_mean_brought_back(fusion):
+    neck = build(query_strides=(2, 1, 1), interactions=("self", "grounding"), fusion=fusion)
+    maps = pyramid(13, 20)
+    fine = maps["p2"]
+    means = F.avg_pool2d(F.pad(fine, (0, 0, 0, 1)), 2)
+    means[..., -1, :] *= 2  # its squares have one row
+    askers = [(neck.selfs["0"], "p2"), (neck.groundings["0_from_1"], "p3"), (neck.groundings["0_from_2"], "p4")]
+    attended = [module(means, key_tokens(maps[name], None, 0), WHOLE) for module, name in askers]
+    back = [F.interpolate(x, size=(14, 20), mode="bilinear")[:, :, :13] for x in attended]
+    expected = neck.fusions[0](Parts(fine, back, []), QueryGrid(1, WHOLE, WHOLE))
+    assert torch.allclose(neck(maps)["p2"], expected, atol=1e-5)
+
+
+def test_squares_of_one_value_ask_what_their_cells_ask():
+    maps = OrderedDict((name, torch.ones_like(x)) for name, x in pyramid(12, 20).items())
+    coarse, exact = build(query_strides=(4, 2, 1), norm=None), build(norm=None)
+    for y, expected in zip(coarse(maps).values(), exact(maps).values(), strict=True):
+        assert torch.allclose(y, expected, atol=1e-5)
 
 
 def test_unknown_fusions_and_query_strides_are_named():
@@ -150,6 +160,8 @@ def test_unknown_fusions_and_query_strides_are_named():
         build(fusion="sum")
     with pytest.raises(ValueError, match=r"query_strides is \(2, 0, 1\), must be 3 positive numbers"):
         build(query_strides=(2, 0, 1))
+    with pytest.raises(ValueError, match=r"query_strides is \(2, 1, 1\), but a local window of 3 cells asks for each"):
+        build(query_strides=(2, 1, 1), local_window=3)
 
 
 def test_other_channels_cannot_start_as_the_identity():
@@ -200,7 +212,14 @@ def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_keys": 0}, {"max_keys": 12}, {"local_window": 3}, {"start": "identity"}, {"query_strides": (2, 2, 1)}],
+    [
+        {"max_keys": 0},
+        {"max_keys": 12},
+        {"local_window": 3},
+        {"start": "identity"},
+        {"query_strides": (2, 2, 1)},
+        {"query_strides": (4, 2, 1), "fusion": "bottleneck"},
+    ],
 )
 def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(settings):
     neck = build(**settings).eval()

@@ -1,0 +1,61 @@
+"""The positions of a level that ask ST and GT: its cells, or squares of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from fpt.modeling.neck.area import Area
+
+
+@dataclass(frozen=True)
+class QueryGrid:
+    """Squares of cells that ask as one.
+
+    Attributes:
+        side: of a square in cells; 1 = each cell asks for itself.
+        area: the images' cells on the level.
+        squares: the images' squares on the grid.
+    """
+
+    side: int
+    area: Area
+    squares: Area
+
+    def means(self, x: Tensor) -> Tensor:
+        """The mean of each square's cells inside the image: [B, C, H, W], zero outside -> [B, C, h, w], too."""
+        if self.side == 1:
+            return x
+        means = _square_means(x, self.side)
+        return means if self.area.mask is None else means / _square_means(self.area.mask, self.side).clamp(min=1e-6)
+
+    def bring_back(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """[B, C, h, w], zero outside the images -> [B, C, H, W], too: bilinearly, and constant beyond a border."""
+        if self.side == 1:
+            return x
+        cells = self._interpolate(x, size)
+        if self.squares.mask is None or self.area.mask is None:
+            return cells
+        return cells / self._interpolate(self.squares.mask, size).clamp(min=1e-6) * self.area.mask
+
+    def _interpolate(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        cells = F.interpolate(x, scale_factor=self.side, mode="bilinear", align_corners=False)
+        return cells[..., : size[0], : size[1]]
+
+
+def query_grid(x: Tensor, area: Area, side: int) -> QueryGrid:
+    """The grid of squares of `side` cells on a map [B, C, H, W]."""
+    if side == 1 or area.valid_hw is None:
+        return QueryGrid(side, area, area)
+    valid_hw = [(-(-height // side), -(-width // side)) for height, width in area.valid_hw]
+    mask = x.new_zeros(len(x), 1, -(-x.shape[-2] // side), -(-x.shape[-1] // side))
+    for image, (height, width) in zip(mask, valid_hw, strict=True):
+        image[:, :height, :width] = 1
+    return QueryGrid(side, area, Area(valid_hw, mask))
+
+
+def _square_means(x: Tensor, side: int) -> Tensor:
+    return F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
