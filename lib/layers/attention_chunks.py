@@ -20,7 +20,7 @@ _BLOCK_LOGITS = 1 << 19
 _MIN_ROWS = 64
 _MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
 _SMALL_LOGIT = 0.01
-_LARGE_LOGIT = 32.0  # float32 logits up to here, float64 ones above
+_LARGE_LOGIT = 128.0  # float32 logits up to here, float64 ones above
 _HUGE_LOGIT = 512.0  # a float64 softmax too
 _HALF_TYPES = (torch.float16, torch.bfloat16)  # their own rounding is far larger than that of float32 logits
 

@@ -35,9 +35,9 @@ CASES: dict[str, tuple[str, ...] | None] = {
     "FPT-exact": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
     "FPT-bottleneck": (*_FPT, "MODEL.FPT.FUSION", "bottleneck"),
     "FPT-stride-8": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "8"),
-    "FPT-light": (
+    "FPT-light": (*_FPT, "MODEL.FPT.FUSION", "bottleneck", "MODEL.FPT.QUERY_STRIDE", "8"),
+    "FPT-light-256": (
         *(*_FPT, "MODEL.FPT.FUSION", "bottleneck", "MODEL.FPT.QUERY_STRIDE", "8", "MODEL.FPT.MAX_KEYS", "256"),
-        *("MODEL.FPT.DROPBLOCK_KEEP_PROB", "1.0"),
     ),
 }
 """Options of each detector; None = torchvision's."""
@@ -128,8 +128,10 @@ def make_run(case: str, size_hw: tuple[int, int], phase: str, *, is_half: bool) 
     else:
         cfg = load_cfg(None, [*_COMMON, *options])
         model = build_model(cfg, num_classes=_NUM_CLASSES)
-    model.train(is_training)
     image = torch.randint(0, 256, (3, *size_hw), generator=torch.Generator().manual_seed(0)).float()
+    if options is not None:
+        _settle(model, image)
+    model.train(is_training)
     target = _target(size_hw, whole_masks=options is None)
     images = [image / 255 if options is None else image]
 
@@ -142,6 +144,24 @@ def make_run(case: str, size_hw: tuple[int, int], phase: str, *, is_half: bool) 
                 model.zero_grad(set_to_none=True)
 
     return run
+
+
+@torch.no_grad()
+def _settle(model: nn.Module, image: Tensor) -> None:
+    """Give the pyramid's maps the size of trained ones, a standard deviation of 1: random ones are hundreds of times as
+    large, and the logits of such maps need float64."""
+    model.eval()
+    for output in model.get_submodule("neck.pyramid.outputs"):  # type: ignore[union-attr]
+        handle = output.register_forward_hook(_divide)
+        try:
+            model([image])
+        finally:
+            handle.remove()
+
+
+def _divide(module: nn.Module, args: object, out: Tensor) -> None:
+    for parameter in module.parameters():
+        parameter /= out.std()
 
 
 def _half(is_on: bool) -> AbstractContextManager[object]:
