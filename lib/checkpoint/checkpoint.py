@@ -22,8 +22,8 @@ from fpt.checkpoint.safe_load import check_kind, require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
-START_GAINS = "neck.transformer.gains."
-"""What the names of the gains of MODEL.FPT.START identity begin with, or hold."""
+_GAINS, _FUSIONS, _REDUCTION = "neck.transformer.gains.", "neck.transformer.fusions.", ".reduction."
+"""In names of weights: the gains of MODEL.FPT.START identity, fusions, and what bottleneck ones alone have."""
 
 FORMAT = 2
 """Format 1 is read too: see ``fpt.checkpoint.format_1``."""
@@ -239,9 +239,17 @@ def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str |
 
 
 def _advice(missing: list[str], extra: list[str]) -> str:
-    if all(START_GAINS in name for name in missing + extra):
-        return f"Set MODEL.FPT.START to {'paper' if missing else 'identity'}: that is how its transformer was trained"
-    return "Is it the yaml file it was trained with?"
+    """Which options of the transformer the weights were trained with, where these alone differ."""
+    if not all(_GAINS in name or _FUSIONS in name for name in missing + extra):
+        return "Is it the yaml file it was trained with?"
+    options = []
+    if any(_REDUCTION in name for name in missing):
+        options.append("MODEL.FPT.FUSION to concat (and QUERY_STRIDE to 1 if that is not in its yaml file)")
+    elif any(_REDUCTION in name for name in extra):
+        options.append("MODEL.FPT.FUSION to bottleneck")
+    if any(_GAINS in name for name in missing + extra):
+        options.append(f"MODEL.FPT.START to {'paper' if any(_GAINS in name for name in missing) else 'identity'}")
+    return f"Set {' and '.join(options)}: that is how its transformer was trained"
 
 
 def _some(names: list[str], count: int = 5) -> str:

@@ -32,7 +32,7 @@ FPT: Group = {
         high=10**8,
     ),
     "QUERY_STRIDE": Option(
-        1,
+        8,
         "Pixels between the queries of ST and GT: on finer levels the mean of a square of cells asks, and what it gets "
         "is brought back bilinearly; 1 = each cell asks, exact. With a LOCAL_WINDOW each cell asks.",
         low=1,
@@ -40,7 +40,7 @@ FPT: Group = {
     ),
     # Outputs of the transformers.
     "FUSION": Option(
-        "concat",
+        "bottleneck",
         "concat = one 3x3 convolution over all parts of a level, as published; bottleneck = a 1x1 over them, then a "
         "3x3.",
         choices=("concat", "bottleneck"),

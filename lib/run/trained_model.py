@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from fpt.checkpoint.checkpoint import START_GAINS, Checkpoint, ForeignCheckpoint, load_checkpoint, load_weights
+from fpt.checkpoint.checkpoint import Checkpoint, ForeignCheckpoint, load_checkpoint, load_weights
+from fpt.core.assignments import parse_yaml
 from fpt.core.config import parse_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import Model, build_model
@@ -20,6 +21,9 @@ from fpt.utils.distributed import from_main
 from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
+
+_BEFORE = {"START": "paper", "FUSION": "concat", "QUERY_STRIDE": 1}
+"""MODEL.FPT of configurations that do not name them, which are from before these options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +88,13 @@ def load_trained_model(
 
 
 def _stored_config(checkpoint: Checkpoint, path: str | Path) -> CfgNode:
-    """The configuration that a checkpoint holds; one from before MODEL.FPT.START says nothing of it, its weights do."""
-    cfg = parse_cfg(checkpoint.config, source=f"the checkpoint {path}").clone()
-    if not any(START_GAINS in name for name in checkpoint.model):
-        cfg.MODEL.FPT.START = "paper"
+    """The configuration that a checkpoint holds; options of the transformer that are younger than it do nothing."""
+    source = f"the checkpoint {path}"
+    cfg = parse_cfg(checkpoint.config, source=source).clone()
+    stored = {assignment.key for assignment in parse_yaml(checkpoint.config, source=source)}
+    for name, value in _BEFORE.items():
+        if f"MODEL.FPT.{name}" not in stored:
+            cfg.MODEL.FPT[name] = value
     return cfg
 
 

@@ -39,20 +39,34 @@ def test_a_trained_detector_finds_the_same_the_moment_fpt_is_put_in(trained) -> 
             torch.testing.assert_close(b[key], value, rtol=0, atol=1e-5)
 
 
-def test_a_checkpoint_without_gains_is_one_of_the_papers_form(trained, tmp_path: Path) -> None:
-    cfg = load_cfg(trained.cfg, [*FPT, "MODEL.FPT.START", "paper"])
+PAPER = ["MODEL.FPT.START", "paper", "MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1"]
+
+
+def test_a_checkpoint_from_before_these_options_is_one_of_the_papers_form(trained, tmp_path: Path) -> None:
+    cfg = load_cfg(trained.cfg, [*FPT, *PAPER])
     content = cfg.to_dict()
-    del content["MODEL"]["FPT"]["START"]
+    for name in PAPER[::2]:
+        del content["MODEL"]["FPT"][name.rpartition(".")[2]]
     config = yaml.safe_dump(json.loads(json.dumps(content)))
     save_checkpoint(tmp_path / "old.pth", _checkpoint(cfg, config=config))
-    assert Predictor(tmp_path / "old.pth", device="cpu").cfg.MODEL.FPT.START == "paper"
-    with pytest.raises(UserError, match="gains.*Set MODEL.FPT.START to paper: that is how its transformer was trained"):
+    options = Predictor(tmp_path / "old.pth", device="cpu").cfg.MODEL.FPT
+    assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("paper", "concat", 1)
+    advice = (
+        r"Set MODEL.FPT.FUSION to concat \(and QUERY_STRIDE to 1 if that is not in its yaml file\) and MODEL.FPT.START "
+        "to paper: that is how its transformer was trained"
+    )
+    with pytest.raises(UserError, match=advice):
         Predictor(tmp_path / "old.pth", cfg=load_cfg(trained.cfg, FPT))
 
 
-def test_a_checkpoint_with_gains_starts_from_the_identity(trained, tmp_path: Path) -> None:
+def test_a_checkpoint_of_today_says_how_it_was_trained(trained, tmp_path: Path) -> None:
     cfg = load_cfg(trained.cfg, FPT)
     save_checkpoint(tmp_path / "new.pth", _checkpoint(cfg, config=cfg.dump()))
-    assert Predictor(tmp_path / "new.pth", device="cpu").cfg.MODEL.FPT.START == "identity"
-    with pytest.raises(UserError, match="Set MODEL.FPT.START to identity"):
-        Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, "MODEL.FPT.START", "paper"]))
+    options = Predictor(tmp_path / "new.pth", device="cpu").cfg.MODEL.FPT
+    assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("identity", "bottleneck", 8)
+    for pairs, advice in (
+        (PAPER, "Set MODEL.FPT.FUSION to bottleneck and MODEL.FPT.START to identity"),
+        (PAPER[:2], "Set MODEL.FPT.START to identity"),
+    ):
+        with pytest.raises(UserError, match=advice):
+            Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, *pairs]))

@@ -51,7 +51,8 @@ class FeaturePyramidTransformer(nn.Module):
         fusion: "concat" = one 3x3 convolution over all parts, as published; "bottleneck" (ours) = a 1x1 over all parts,
             then a 3x3, for a third of the products.
         query_strides: of each level, cells a side that ask ST and GT as one, their mean; what they get is brought back
-            bilinearly (ours). None = 1 each, exact. Not with a local window.
+            bilinearly (ours). None = 2 on a finest level that is twice as large as the next, 1 elsewhere; all 1 = exact,
+            and as it must be with a local window.
         start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
             output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
         norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
@@ -77,7 +78,7 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: int = 0,
         max_keys: int = 1024,
         level_strides: Sequence[int] | None = None,
-        fusion: str = "concat",
+        fusion: str = "bottleneck",
         query_strides: Sequence[int] | None = None,
         start: str = "identity",
         norm: NormFactory | None = None,
@@ -90,7 +91,7 @@ class FeaturePyramidTransformer(nn.Module):
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.max_keys = max_keys
-        self.query_strides = check_query_strides(num_levels, query_strides, local_window)
+        self.query_strides = check_query_strides(self.level_strides, query_strides, local_window)
         self.local_window = local_window
         self.out_channels = out_channels or in_channels
         key_channels = key_channels or _half(in_channels, math.lcm(num_mixtures_self, num_mixtures_grounding))

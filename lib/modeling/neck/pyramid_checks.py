@@ -37,10 +37,13 @@ def check_start(start: str, in_channels: int, out_channels: int) -> None:
 
 
 def check_query_strides(
-    num_levels: int, query_strides: Sequence[int] | None, local_window: int
+    level_strides: Sequence[int], query_strides: Sequence[int] | None, local_window: int
 ) -> tuple[int, ...]:
-    """The strides of the queries of each level; ValueError for what cannot be."""
-    strides = tuple(query_strides) if query_strides is not None else (1,) * num_levels
+    """The strides of the queries of each level, None = the default; ValueError for what cannot be."""
+    num_levels = len(level_strides) + 1
+    if query_strides is None:
+        return (1 if local_window else level_strides[0],) + (1,) * (num_levels - 1)
+    strides = tuple(query_strides)
     if len(strides) != num_levels or min(strides) < 1:
         raise ValueError(f"query_strides is {strides}, must be {num_levels} positive numbers")
     if local_window and max(strides) > 1:

@@ -48,7 +48,7 @@ def pooled_size(height: int, width: int, max_keys: int) -> tuple[int, int]:
 
     Also for sizes that are symbols of a traced graph: no branch depends on them.
     """
-    if not max_keys or (not _is_symbol(height, width) and height * width <= max_keys):
+    if not max_keys or (not is_symbol(height, width) and height * width <= max_keys):
         return height, width
     ideal = math.floor((max_keys * height / width) ** 0.5 + 0.5)
     rows = torch.sym_min(torch.sym_max(1, ideal), torch.sym_min(height, max_keys))
@@ -59,14 +59,14 @@ def _flatten(features: Tensor, max_keys: int) -> Tensor:
     """[B, C, H, W] -> [B, N, C]."""
     height, width = features.shape[-2:]
     rows, columns = pooled_size(height, width, max_keys)
-    if _is_symbol(height, width) and max_keys:
+    if is_symbol(height, width) and max_keys:
         features = _bin_weights(height, rows, features) @ features @ _bin_weights(width, columns, features).mT
     elif (rows, columns) != (height, width):
         features = F.adaptive_avg_pool2d(features, (rows, columns))
     return features.flatten(2).mT
 
 
-def _is_symbol(*sizes: int) -> bool:
+def is_symbol(*sizes: int) -> bool:
     """Whether a graph with free sizes is traced."""
     return any(isinstance(size, torch.SymInt) for size in sizes)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.pyramid_keys import is_symbol
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class QueryGrid:
         return cells / self._interpolate(self.squares.mask, size).clamp(min=1e-6) * self.area.mask
 
     def _interpolate(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        if is_symbol(*size):
+            return _tents(size[0], self.side, x) @ x @ _tents(size[1], self.side, x).mT
         cells = F.interpolate(x, scale_factor=self.side, mode="bilinear", align_corners=False)
         return cells[..., : size[0], : size[1]]
 
@@ -58,4 +61,22 @@ def query_grid(x: Tensor, area: Area, side: int) -> QueryGrid:
 
 
 def _square_means(x: Tensor, side: int) -> Tensor:
+    height, width = x.shape[-2:]
+    if is_symbol(height, width):
+        return _bins(height, side, x) @ x @ _bins(width, side, x).mT
     return F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
+
+
+def _bins(num_cells: int, side: int, like: Tensor) -> Tensor:
+    """The means along one axis as a matrix [squares, cells]: where sizes are symbols, pooling ties them to one remainder."""
+    squares = torch.arange((num_cells + side - 1) // side, device=like.device)[:, None]
+    is_inside = (torch.arange(num_cells, device=like.device) // side == squares).to(like.dtype)
+    return is_inside / is_inside.sum(dim=1, keepdim=True)
+
+
+def _tents(num_cells: int, side: int, like: Tensor) -> Tensor:
+    """The linear interpolation along one axis as a matrix [cells, squares]."""
+    squares = torch.arange((num_cells + side - 1) // side, device=like.device)
+    places = (torch.arange(num_cells, device=like.device)[:, None] + 0.5) / side - 0.5
+    places = torch.minimum(places.clamp(min=0), squares[-1])
+    return (1 - (places - squares).abs()).clamp(min=0).to(like.dtype)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.norm import group_norm
+from fpt.modeling.neck.area import Area
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.network import FeaturePyramidTransformerNetwork
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
+from fpt.modeling.neck.query_grid import query_grid
 
 pytestmark = pytest.mark.skipif(
     tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 14),
@@ -72,6 +74,20 @@ def test_pooled_size_of_symbols_is_that_of_numbers() -> None:
         x = torch.randn(1, 2, *size)
         rows, columns = pooled_size(*size, 50)
         torch.testing.assert_close(exported(x), F.adaptive_avg_pool2d(x, (rows, columns)).flatten(2).mT)
+
+
+def test_squares_of_symbols_are_those_of_numbers() -> None:
+    class Squares(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            grid = query_grid(x, Area(None, None), 4)
+            return grid.means(x), grid.bring_back(grid.means(x), x.shape[-2:])
+
+    free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    exported = torch.export.export(Squares(), (torch.randn(1, 2, 9, 11),), dynamic_shapes=(free,)).module()
+    for size in [(9, 11), (8, 6), (5, 40), (40, 5), (31, 17)]:
+        x = torch.randn(1, 2, *size)
+        for found, expected in zip(exported(x), Squares()(x), strict=True):
+            torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow

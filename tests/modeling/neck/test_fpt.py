@@ -32,7 +32,8 @@ def pyramid(height, width, *, levels=3, channels=8, batch=2, seed=0):
 def build(**settings):
     torch.manual_seed(0)
     defaults = {"in_channels": 8, "num_levels": 3, "key_channels": 8, "norm": group_norm, "dropblock_keep_prob": 1.0}
-    return FeaturePyramidTransformer(**(defaults | {"start": "paper"} | settings))
+    paper = {"start": "paper", "fusion": "concat", "query_strides": (1,) * settings.get("num_levels", 3)}
+    return FeaturePyramidTransformer(**(defaults | paper | settings))
 
 
 def with_gains(neck):
@@ -160,6 +161,9 @@ def test_unknown_fusions_and_query_strides_are_named():
         build(fusion="sum")
     with pytest.raises(ValueError, match=r"query_strides is \(2, 0, 1\), must be 3 positive numbers"):
         build(query_strides=(2, 0, 1))
+    assert build(query_strides=None).query_strides == (2, 1, 1)
+    assert build(query_strides=None, local_window=3).query_strides == (1, 1, 1)
+    assert build(query_strides=None, level_strides=(1, 2)).query_strides == (1, 1, 1)
     with pytest.raises(ValueError, match=r"query_strides is \(2, 1, 1\), but a local window of 3 cells asks for each"):
         build(query_strides=(2, 1, 1), local_window=3)
 

@@ -81,6 +81,7 @@ def test_the_transformer_on_levels_of_one_size_equals_the_papers_formulas() -> N
         local_window=5,
         max_keys=0,
         level_strides=(1, 1, 1),
+        fusion="concat",
         start="paper",
         dropblock_keep_prob=1.0,
     )
