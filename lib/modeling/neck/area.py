@@ -86,6 +86,10 @@ def _check_cells(num_cells: int, norm: _BatchNorm) -> None:
         )
 
 
+WHOLE = Area(None, None)
+"""Of maps without padding."""
+
+
 class ConvNorm(nn.Module):
     """Convolution that keeps the size (or divides it by the stride, rounding up), then the normalisation, if any.
 
@@ -137,13 +141,13 @@ def level_area(x: Tensor, sizes_hw: Sizes | None, padded_hw: tuple[int, int] | N
         ValueError: sizes_hw without padded_hw, or not one size per image.
     """
     if sizes_hw is None:
-        return Area(None, None)
+        return WHOLE
     if padded_hw is None or len(sizes_hw) != len(x):
         raise ValueError(f"{len(sizes_hw)} sizes_hw with padded_hw {padded_hw} do not describe a batch of {len(x)}")
     height, width = x.shape[-2:]
     valid_hw = [(-(-h * height // padded_hw[0]), -(-w * width // padded_hw[1])) for h, w in sizes_hw]
     if all(size == (height, width) for size in valid_hw):
-        return Area(None, None)
+        return WHOLE
     mask = x.new_zeros(len(x), 1, height, width)
     for i, (h, w) in enumerate(valid_hw):
         mask[i, :, :h, :w] = 1

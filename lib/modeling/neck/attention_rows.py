@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.attention import mixture_attention, mixture_shares
+from fpt.modeling.neck.area import WHOLE
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.grounding_transformer import LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_keys import pooled_size
+from fpt.modeling.neck.query_grid import query_grid
 from fpt.modeling.neck.self_transformer import QueryAttention
 
 _COLUMNS_AT_ONCE = 1024
@@ -51,7 +53,7 @@ def attention_rows(
         transformer: the neck.
         features: what goes into it, for one image without padding: {name: [1, C, h, w]}, finest first.
         level: name of the level of the query.
-        position: row and column of the query on it, in cells.
+        position: row and column of the query on it, in cells; where squares of cells ask as one, its square asks.
 
     Raises:
         ValueError: more than one image, an unknown level, or a position outside it.
@@ -63,8 +65,9 @@ def attention_rows(
     row, column = position
     if not (0 <= row < here.shape[-2] and 0 <= column < here.shape[-1]):
         raise ValueError(f"position {position} is outside of level {level}, {here.shape[-2]} x {here.shape[-1]} cells")
-    cell = here[0, :, row, column]
     index = names.index(level)
+    grid = query_grid(here, WHOLE, transformer.query_strides[index])
+    cell = grid.means(here)[0, :, row // grid.side, column // grid.side]
     rows = []
     if transformer.selfs:
         rows.append(_row("ST", transformer.self_transformer(index), cell, here, level, transformer.max_keys))

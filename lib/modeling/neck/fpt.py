@@ -51,8 +51,8 @@ class FeaturePyramidTransformer(nn.Module):
         fusion: "concat" = one 3x3 convolution over all parts, as published; "bottleneck" (ours) = a 1x1 over all parts,
             then a 3x3, for a third of the products.
         query_strides: of each level, cells a side that ask ST and GT as one, their mean; what they get is brought back
-            bilinearly (ours). None = 2 on a finest level that is twice as large as the next, 1 elsewhere; all 1 = exact,
-            and as it must be with a local window.
+            bilinearly (ours). None = 2 on a finest level that is twice as large as the next, 1 elsewhere; all 1 =
+            exact, and as it must be with a local window.
         start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
             output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
         norm: makes the normalisation of the transformers' outputs and of the fusion, or None.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ class QueryGrid:
         means = _square_means(x, self.side)
         return means if self.area.mask is None else means / _square_means(self.area.mask, self.side).clamp(min=1e-6)
 
-    def bring_back(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def bring_back(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """[B, C, h, w], zero outside the images -> [B, C, H, W], too: bilinearly, and constant beyond a border."""
         if self.side == 1:
             return x
@@ -42,7 +43,7 @@ class QueryGrid:
             return cells
         return cells / self._interpolate(self.squares.mask, size).clamp(min=1e-6) * self.area.mask
 
-    def _interpolate(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def _interpolate(self, x: Tensor, size: Sequence[int]) -> Tensor:
         if is_symbol(*size):
             return _tents(size[0], self.side, x) @ x @ _tents(size[1], self.side, x).mT
         cells = F.interpolate(x, scale_factor=self.side, mode="bilinear", align_corners=False)
@@ -68,7 +69,7 @@ def _square_means(x: Tensor, side: int) -> Tensor:
 
 
 def _bins(num_cells: int, side: int, like: Tensor) -> Tensor:
-    """The means along one axis as a matrix [squares, cells]: where sizes are symbols, pooling ties them to one remainder."""
+    """The means along one axis as a matrix [squares, cells]: pooling ties sizes that are symbols to a remainder."""
     squares = torch.arange((num_cells + side - 1) // side, device=like.device)[:, None]
     is_inside = (torch.arange(num_cells, device=like.device) // side == squares).to(like.dtype)
     return is_inside / is_inside.sum(dim=1, keepdim=True)

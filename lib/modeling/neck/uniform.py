@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpt.modeling.neck.area import Area, ConvNorm, NormFactory, Sizes
-
-_WHOLE = Area(None, None)
+from fpt.modeling.neck.area import WHOLE, ConvNorm, NormFactory, Sizes
 
 
 class UniformPyramid(nn.Module):
@@ -95,7 +93,7 @@ class GlobalConvolution(nn.Module):
         out = self.columns_first(x)
         if len(self.rows_first):
             out = out + self.rows_first(x)
-        return _WHOLE.normalise(self.norm, out)
+        return WHOLE.normalise(self.norm, out)
 
 
 class UnscathedPyramid(UniformPyramid):
@@ -128,7 +126,7 @@ class UnscathedPyramid(UniformPyramid):
         self.initialise()
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        reduced = F.relu(self.reduction(x, _WHOLE))
+        reduced = F.relu(self.reduction(x, WHOLE))
         return [conv(reduced) for conv in self.convs]
 
 
@@ -158,7 +156,7 @@ class PoolingPyramid(UniformPyramid):
         size = x.shape[-2:]
         return [
             F.interpolate(
-                F.relu(conv(F.adaptive_avg_pool2d(x, side), _WHOLE)), size=size, mode="bilinear", align_corners=False
+                F.relu(conv(F.adaptive_avg_pool2d(x, side), WHOLE)), size=size, mode="bilinear", align_corners=False
             )
             for side, conv in zip(self.bins, self.convs, strict=True)
         ]
@@ -195,9 +193,9 @@ class AtrousPyramid(UniformPyramid):
         self.initialise()
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        return [F.relu(conv(x, _WHOLE)) for conv in self.convs]
+        return [F.relu(conv(x, WHOLE)) for conv in self.convs]
 
     def context(self, features: OrderedDict[str, Tensor]) -> list[Tensor]:
         x = next(reversed(features.values()))
-        pooled = F.relu(self.pooled(x.mean(dim=(2, 3), keepdim=True), _WHOLE))
+        pooled = F.relu(self.pooled(x.mean(dim=(2, 3), keepdim=True), WHOLE))
         return [pooled.expand(-1, -1, *x.shape[-2:])]

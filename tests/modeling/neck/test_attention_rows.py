@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.area import WHOLE
 from fpt.modeling.neck.attention_rows import attention_rows, rendering_weights
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.pyramid_keys import key_tokens
+from fpt.modeling.neck.query_grid import query_grid
 
-WHOLE = Area(None, None)
 CHANNELS = 16
 
 
@@ -26,16 +26,17 @@ def make(**options):
     return transformer.eval(), OrderedDict(zip(("fine", "middle", "coarse"), maps, strict=True))
 
 
-@pytest.mark.parametrize("max_keys", [0, 20])
-def test_rows_reproduce_self_and_grounding_transformers(max_keys):
-    transformer, features = make(max_keys=max_keys)
+@pytest.mark.parametrize(("max_keys", "side"), [(0, 1), (20, 1), (20, 2)])
+def test_rows_reproduce_self_and_grounding_transformers(max_keys, side):
+    transformer, features = make(max_keys=max_keys, query_strides=(side, 1, 1))
     found = attention_rows(transformer, features, level="fine", position=(4, 11))
     assert [(row.kind, row.level) for row in found] == [("ST", "fine"), ("GT", "middle"), ("GT", "coarse")]
     modules = [transformer.self_transformer(0), *(transformer.grounding_transformer(0, i) for i in (1, 2))]
     for row, module in zip(found, modules, strict=True):
         keys = key_tokens(features[row.level], None, max_keys)
         with torch.no_grad():
-            expected = module(features["fine"], keys, WHOLE)[0, :, 4, 11]
+            asking = query_grid(features["fine"], WHOLE, side).means(features["fine"])
+            expected = module(asking, keys, WHOLE)[0, :, 4 // side, 11 // side]
             values = module.value(keys.tokens[0])
         assert isinstance(module.norm, nn.Identity)
         assert row.weights.numel() == len(values)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.norm import group_norm
-from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.area import WHOLE
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.network import FeaturePyramidTransformerNetwork
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
@@ -79,7 +79,7 @@ def test_pooled_size_of_symbols_is_that_of_numbers() -> None:
 def test_squares_of_symbols_are_those_of_numbers() -> None:
     class Squares(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            grid = query_grid(x, Area(None, None), 4)
+            grid = query_grid(x, WHOLE, 4)
             return grid.means(x), grid.bring_back(grid.means(x), x.shape[-2:])
 
     free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}

@@ -10,14 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.area import WHOLE
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.fusion import Parts
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
 from fpt.modeling.neck.query_grid import QueryGrid
 
 group_norm = partial(nn.GroupNorm, 4)
-WHOLE = Area(None, None)
 
 
 def pyramid(height, width, *, levels=3, channels=8, batch=2, seed=0):

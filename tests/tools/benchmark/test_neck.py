@@ -26,7 +26,7 @@ def test_prints_a_table_of_cases_in_processes_of_their_own(tmp_path, capsys):
 
 def test_parts_of_a_detector_add_up_and_attention_is_counted(root):
     options = ["MODEL.CONV_BODY", "FPN.ResNet18_conv5_body_fpt", "FPN.DIM", "32", "RESNETS.IMAGENET_PRETRAINED_WEIGHTS"]
-    cfg = load_cfg(root / "configs/e2e_fptnet_R-50_mask.yaml", [*options, ""])
+    cfg = load_cfg(root / "configs/e2e_fptnet_R-50_mask.yaml", [*options, "", "MODEL.FPT.QUERY_STRIDE", "1"])
     model = build_model(cfg, num_classes=3)
     parts = {part.name: part for part in count_parts(model, torch.rand(3, 64, 64) * 255)}
     assert sum(part.parameters for part in parts.values()) == sum(p.numel() for p in model.parameters())
