@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, str] | None] = {
     "FPN+FPT-paper": {_START: "paper", _FUSION: "concat", _QUERY_STRIDE: "1"},
     "FPN+FPT-concat": {_START: "identity", _FUSION: "concat", _QUERY_STRIDE: "1"},
     "FPN+FPT-bottleneck": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "1"},
-    "FPN+FPT-light": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "8"},
+    "FPN+FPT-default": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "8"},
 }
 """Options of each neck; None = the base pyramid alone."""
 

@@ -27,18 +27,17 @@ from neck import image_size
 
 PHASES = ("forward", "training")
 _FPT = ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body_fpt")
+_PUBLISHED = ("MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1")
 CASES: dict[str, tuple[str, ...] | None] = {
     "torchvision": None,
     "FPN": ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body"),
     "FPT": _FPT,
-    "FPT-paper": (*_FPT, "MODEL.FPT.START", "paper"),
-    "FPT-exact": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
-    "FPT-bottleneck": (*_FPT, "MODEL.FPT.FUSION", "bottleneck"),
-    "FPT-stride-8": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "8"),
-    "FPT-light": (*_FPT, "MODEL.FPT.FUSION", "bottleneck", "MODEL.FPT.QUERY_STRIDE", "8"),
-    "FPT-light-256": (
-        *(*_FPT, "MODEL.FPT.FUSION", "bottleneck", "MODEL.FPT.QUERY_STRIDE", "8", "MODEL.FPT.MAX_KEYS", "256"),
-    ),
+    "FPT-256": (*_FPT, "MODEL.FPT.MAX_KEYS", "256"),
+    "FPT-exact-keys": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
+    "FPT-bottleneck": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "1"),
+    "FPT-concat": (*_FPT, *_PUBLISHED),
+    "FPT-paper": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper"),
+    "FPT-paper-exact": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper", "MODEL.FPT.MAX_KEYS", "0"),
 }
 """Options of each detector; None = torchvision's."""
 
@@ -54,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--size", type=image_size, default=(800, 1088), help="of the image, HEIGHTxWIDTH (800x1088)")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=["torchvision", "FPN", "FPT", "FPT-light"])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["torchvision", "FPN", "FPT", "FPT-paper"])
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     parser.add_argument(
         "--rounds", type=positive_int, default=4, help="turns, the first of which warms up (%(default)s)"

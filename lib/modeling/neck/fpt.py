@@ -140,12 +140,14 @@ class FeaturePyramidTransformer(nn.Module):
         grids = [query_grid(x, area, side) for x, area, side in zip(maps, areas, self.query_strides, strict=True)]
         outputs = []
         for level, fusion in enumerate(self.fusions):
-            parts = self._interact(level, maps, keys, means, grids)
-            fused = self.dropblock(fusion(parts, grids[level]))
-            outputs.append(
-                fused if self.gains is None else parts.own + self.gains[level].to(fused.dtype).view(-1, 1, 1) * fused
-            )
+            fused = self.dropblock(fusion(self._interact(level, maps, keys, means, grids), grids[level]))
+            outputs.append(fused if self.gains is None else self._add(maps[level], self.gains[level], fused))
         return OrderedDict(zip(features, outputs, strict=True))
+
+    @staticmethod
+    def _add(own: Tensor, gain: Tensor, fused: Tensor) -> Tensor:
+        """A map [B, C, H, W] plus the fusion's output times the gain [C]."""
+        return torch.addcmul(own, gain.to(fused.dtype).view(-1, 1, 1), fused)
 
     def self_transformer(self, level: int) -> SelfTransformer:
         """ST of a level, 0 = the finest."""

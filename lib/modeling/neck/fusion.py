@@ -17,7 +17,7 @@ FUSIONS = ("concat", "bottleneck")
 
 
 class Parts(NamedTuple):
-    """What a level is made of, in the order of the fusion's weights.
+    """What a level is made of, in the order of the fusion's weights; a fusion empties the lists.
 
     Attributes:
         own: the level's own map [B, C, H, W].
@@ -45,9 +45,13 @@ class ConcatFusion(ConvNorm):
 
     def forward(self, parts: Parts, grid: QueryGrid) -> Tensor:  # type: ignore[override]
         """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
-        size = parts.own.shape[-2:]
-        attended = [grid.bring_back(x, size) for x in parts.attended]
-        return super().forward(torch.cat([parts.own, *attended, *parts.rendered], dim=1), grid.area)
+        attended = [grid.bring_back(x, parts.own.shape[-2:]) for x in parts.attended]
+        x = torch.cat([parts.own, *attended, *parts.rendered], dim=1)
+        attended.clear()
+        parts.attended.clear()
+        parts.rendered.clear()
+        x = self.conv(x)
+        return grid.area.normalise(self.norm, x)
 
 
 class BottleneckFusion(nn.Module):
@@ -73,15 +77,18 @@ class BottleneckFusion(nn.Module):
         """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
         own, *weights = self.reduction.weight.split(self.channels, dim=1)
         of_attended, of_rendered = weights[: len(parts.attended)], weights[len(parts.attended) :]
-        reduced = _sum_of_products([parts.own, *parts.rendered], [own, *of_rendered])
+        x = _sum_of_products([parts.own, *parts.rendered], [own, *of_rendered])
         if of_attended:
-            reduced = reduced + grid.bring_back(_sum_of_products(parts.attended, of_attended), reduced.shape[-2:])
-        return self.refine(reduced, grid.area)
+            x = x + grid.bring_back(_sum_of_products(parts.attended, of_attended), x.shape[-2:])
+        parts.attended.clear()  # nothing reads them any more: what is large is freed before the next large map is made
+        parts.rendered.clear()
+        x = self.refine.conv(x)
+        return grid.area.normalise(self.refine.norm, x)
 
 
 def _sum_of_products(maps: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """A 1x1 convolution of maps side by side, without a copy of them side by side."""
-    products = [F.conv2d(x, weight) for x, weight in zip(maps, weights, strict=True)]
+    products = (F.conv2d(x, weight) for x, weight in zip(maps, weights, strict=True))
     return reduce(torch.add, products)
 
 
