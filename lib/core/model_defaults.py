@@ -26,7 +26,7 @@ FPT: Group = {
         high=1023,
     ),
     "MAX_KEYS": Option(
-        1024,
+        256,
         "A key and value map with more positions is average-pooled to at most this many; 0 = exact.",
         low=0,
         high=10**8,

@@ -27,17 +27,17 @@ from neck import image_size
 
 PHASES = ("forward", "training")
 _FPT = ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body_fpt")
-_PUBLISHED = ("MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1")
+_PUBLISHED = ("MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1", "MODEL.FPT.MAX_KEYS", "1024")
 CASES: dict[str, tuple[str, ...] | None] = {
     "torchvision": None,
     "FPN": ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body"),
     "FPT": _FPT,
-    "FPT-256": (*_FPT, "MODEL.FPT.MAX_KEYS", "256"),
+    "FPT-1024": (*_FPT, "MODEL.FPT.MAX_KEYS", "1024"),
     "FPT-exact-keys": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
     "FPT-bottleneck": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "1"),
     "FPT-concat": (*_FPT, *_PUBLISHED),
     "FPT-paper": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper"),
-    "FPT-paper-exact": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper", "MODEL.FPT.MAX_KEYS", "0"),
+    "FPT-paper-exact": (*_FPT, *_PUBLISHED[:4], "MODEL.FPT.START", "paper", "MODEL.FPT.MAX_KEYS", "0"),
 }
 """Options of each detector; None = torchvision's."""
 

@@ -76,7 +76,7 @@ class FeaturePyramidTransformer(nn.Module):
         num_mixtures_self: int = 2,
         num_mixtures_grounding: int = 4,
         local_window: int = 0,
-        max_keys: int = 1024,
+        max_keys: int = 256,
         level_strides: Sequence[int] | None = None,
         fusion: str = "bottleneck",
         query_strides: Sequence[int] | None = None,

@@ -9,10 +9,10 @@ from detector import main
 
 def test_detectors_are_timed_in_turn(tmp_path, capsys):
     file = tmp_path / "figures.json"
-    options = ["--size", "64x96", "--rounds", "1", "--cases", "torchvision", "FPT-256", "--no_memory"]
+    options = ["--size", "64x96", "--rounds", "1", "--cases", "torchvision", "FPT-1024", "--no_memory"]
     assert main([*options, "--json", str(file)]) == 0
     rows = json.loads(file.read_text())
-    names = ["torchvision", "FPT-256"]
+    names = ["torchvision", "FPT-1024"]
     assert [(row["case"], row["phase"]) for row in rows] == [(n, p) for p in ("forward", "training") for n in names]
     assert all(row["seconds"] > 0 for row in rows)
     assert "x torchvision" in capsys.readouterr().out
