@@ -240,8 +240,7 @@ def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str |
 
 def _advice(missing: list[str], extra: list[str]) -> str:
     """Which options of the transformer the weights were trained with, where these alone differ."""
-    if not all(_GAINS in name or _FUSIONS in name for name in missing + extra):
-        return "Is it the yaml file it was trained with?"
+    is_transformer_alone = all(_GAINS in name or _FUSIONS in name for name in missing + extra)
     options = []
     if any(_REDUCTION in name for name in missing):
         options.append("MODEL.FPT.FUSION to concat (and QUERY_STRIDE to 1 if that is not in its yaml file)")
@@ -249,6 +248,8 @@ def _advice(missing: list[str], extra: list[str]) -> str:
         options.append("MODEL.FPT.FUSION to bottleneck")
     if any(_GAINS in name for name in missing + extra):
         options.append(f"MODEL.FPT.START to {'paper' if any(_GAINS in name for name in missing) else 'identity'}")
+    if not (options and is_transformer_alone):
+        return "Is it the yaml file it was trained with?"
     return f"Set {' and '.join(options)}: that is how its transformer was trained"
 
 
