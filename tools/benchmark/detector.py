@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, ...] | None] = {
     "FPT-bottleneck": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "1"),
     "FPT-concat": (*_FPT, *_PUBLISHED),
     "FPT-paper": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper"),
-    "FPT-paper-exact": (*_FPT, *_PUBLISHED[:4], "MODEL.FPT.START", "paper", "MODEL.FPT.MAX_KEYS", "0"),
+    "FPT-paper-exact": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper", "MODEL.FPT.MAX_KEYS", "0"),
 }
 """Options of each detector; None = torchvision's."""
 

@@ -148,9 +148,14 @@ def level_area(x: Tensor, sizes_hw: Sizes | None, padded_hw: tuple[int, int] | N
     valid_hw = [(-(-h * height // padded_hw[0]), -(-w * width // padded_hw[1])) for h, w in sizes_hw]
     if all(size == (height, width) for size in valid_hw):
         return WHOLE
-    mask = x.new_zeros(len(x), 1, height, width)
-    for i, (h, w) in enumerate(valid_hw):
-        mask[i, :, :h, :w] = 1
+    return area_of(valid_hw, (height, width), like=x)
+
+
+def area_of(valid_hw: list[tuple[int, int]], size: tuple[int, int], *, like: Tensor) -> Area:
+    """The area of images of these sizes in cells on a map of `size`, its mask in the type of `like`."""
+    mask = like.new_zeros(len(valid_hw), 1, *size)
+    for image, (height, width) in zip(mask, valid_hw, strict=True):
+        image[:, :height, :width] = 1
     return Area(valid_hw, mask)
 
 

@@ -141,13 +141,10 @@ class FeaturePyramidTransformer(nn.Module):
         outputs = []
         for level, fusion in enumerate(self.fusions):
             fused = self.dropblock(fusion(self._interact(level, maps, keys, means, grids), grids[level]))
-            outputs.append(fused if self.gains is None else self._add(maps[level], self.gains[level], fused))
+            if self.gains is not None:
+                fused = torch.addcmul(maps[level], self.gains[level].to(fused.dtype).view(-1, 1, 1), fused)
+            outputs.append(fused)
         return OrderedDict(zip(features, outputs, strict=True))
-
-    @staticmethod
-    def _add(own: Tensor, gain: Tensor, fused: Tensor) -> Tensor:
-        """A map [B, C, H, W] plus the fusion's output times the gain [C]."""
-        return torch.addcmul(own, gain.to(fused.dtype).view(-1, 1, 1), fused)
 
     def self_transformer(self, level: int) -> SelfTransformer:
         """ST of a level, 0 = the finest."""

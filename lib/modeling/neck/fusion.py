@@ -17,7 +17,7 @@ FUSIONS = ("concat", "bottleneck")
 
 
 class Parts(NamedTuple):
-    """What a level is made of, in the order of the fusion's weights; a fusion empties the lists.
+    """What a level is made of, in the order of the fusion's weights; a fusion frees what it has read.
 
     Attributes:
         own: the level's own map [B, C, H, W].
@@ -28,6 +28,11 @@ class Parts(NamedTuple):
     own: Tensor
     attended: list[Tensor]
     rendered: list[Tensor]
+
+    def free(self) -> None:
+        """Let go of all but the own map, before the next large map is made."""
+        self.attended.clear()
+        self.rendered.clear()
 
 
 class ConcatFusion(ConvNorm):
@@ -48,8 +53,7 @@ class ConcatFusion(ConvNorm):
         attended = [grid.bring_back(x, parts.own.shape[-2:]) for x in parts.attended]
         x = torch.cat([parts.own, *attended, *parts.rendered], dim=1)
         attended.clear()
-        parts.attended.clear()
-        parts.rendered.clear()
+        parts.free()
         x = self.conv(x)
         return grid.area.normalise(self.norm, x)
 
@@ -80,8 +84,7 @@ class BottleneckFusion(nn.Module):
         x = _sum_of_products([parts.own, *parts.rendered], [own, *of_rendered])
         if of_attended:
             x = x + grid.bring_back(_sum_of_products(parts.attended, of_attended), x.shape[-2:])
-        parts.attended.clear()  # nothing reads them any more: what is large is freed before the next large map is made
-        parts.rendered.clear()
+        parts.free()
         x = self.refine.conv(x)
         return grid.area.normalise(self.refine.norm, x)
 

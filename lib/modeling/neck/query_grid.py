@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.area import Area, area_of
 from fpt.modeling.neck.pyramid_keys import is_symbol
 
 
@@ -55,10 +55,8 @@ def query_grid(x: Tensor, area: Area, side: int) -> QueryGrid:
     if side == 1 or area.valid_hw is None:
         return QueryGrid(side, area, area)
     valid_hw = [(-(-height // side), -(-width // side)) for height, width in area.valid_hw]
-    mask = x.new_zeros(len(x), 1, -(-x.shape[-2] // side), -(-x.shape[-1] // side))
-    for image, (height, width) in zip(mask, valid_hw, strict=True):
-        image[:, :height, :width] = 1
-    return QueryGrid(side, area, Area(valid_hw, mask))
+    size = (-(-x.shape[-2] // side), -(-x.shape[-1] // side))
+    return QueryGrid(side, area, area_of(valid_hw, size, like=x))
 
 
 def _square_means(x: Tensor, side: int) -> Tensor:
