@@ -26,8 +26,13 @@ class DropBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same shape; identity in evaluation."""
+        mask = self.mask(x)
+        return x if mask is None else x * mask
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        """What [B, C, H, W] is multiplied by: [B, 1, H, W] in its type, or None where nothing is dropped."""
         if not self.training or self.keep_prob == 1 or x.numel() == 0:
-            return x
+            return None
         batch, _, height, width = x.shape
         size = min(self.block_size, height, width)
         rows, columns = height - size + 1, width - size + 1
@@ -38,7 +43,7 @@ class DropBlock(nn.Module):
         dropped = F.max_pool2d(F.pad(corners.float(), (margin, margin, margin, margin)), size, stride=1)
         kept = 1 - dropped
         share = kept.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
-        return x * (kept / share).to(x.dtype)
+        return (kept / share).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Settings, for printing."""

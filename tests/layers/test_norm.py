@@ -49,3 +49,26 @@ def test_replacing_batch_norm_keeps_the_function_and_epsilon() -> None:
     torch.testing.assert_close(model.train()(x), expected)
     replace_batch_norm(model, group_norm)
     assert isinstance(model[1][0], FrozenBatchNorm2d)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gradients_of_group_norm_in_half_types_are_those_of_float32(
+    dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    norm, reference = group_norm(12, num_groups=4), nn.GroupNorm(4, 12)
+    reference.load_state_dict(norm.state_dict())
+    x = torch.randn(2, 12, 7, 5).to(dtype).contiguous(memory_format=memory_format).requires_grad_()
+    exact = x.detach().float().requires_grad_()
+    out, expected = norm(x), reference(exact)
+    grad = torch.randn(out.shape).to(dtype)
+    out.backward(grad)
+    expected.backward(grad.float())
+    assert out.dtype == x.grad.dtype == dtype
+    assert out.is_contiguous(memory_format=memory_format)
+    tolerances = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 2 * torch.finfo(dtype).eps}
+    torch.testing.assert_close(out.float(), expected, **tolerances)
+    torch.testing.assert_close(x.grad.float(), exact.grad, **tolerances)
+    for parameter, other in zip(norm.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-2, atol=1e-2)

@@ -102,7 +102,7 @@ def _lgt(job: dict[str, Any]) -> Callable[[int], None]:
         cells = -(-side // _STRIDE)
         fine, coarse = (torch.rand(1, _CHANNELS, cells, cells, requires_grad=is_training) for _ in range(2))
         with torch.set_grad_enabled(is_training):
-            out = module(fine, coarse, whole, whole)
+            out = module(fine, coarse, whole, whole).finish()
             if is_training:
                 out.sum().backward()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fpt.layers.sync_batch_norm import SyncBatchNorm2d
+from fpt.modeling.neck.pooling import bin_means
 
 Sizes = Sequence[tuple[int, int]]
 NormFactory = Callable[[int], nn.Module]
@@ -34,11 +35,10 @@ class Area:
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean over each image's cells of a map that is zero outside them: [B, C, 1, 1], summed in float32."""
-        if self.mask is None:
-            return x.mean(dim=(2, 3), keepdim=True)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        sums, counts = (each.sum(dim=(2, 3), keepdim=True, dtype=dtype) for each in (x, self.mask))
-        return (sums / counts).to(x.dtype)
+        mean = bin_means(x.to(dtype), 1, 1).mT[..., None]
+        share = 1 if self.mask is None else bin_means(self.mask.to(dtype), 1, 1)[..., None]
+        return (mean / share).to(x.dtype)
 
     def crops(self, x: Tensor) -> list[Tensor]:
         """Each image's own part [C, h, w] of [B, C, H, W]."""
@@ -88,45 +88,6 @@ def _check_cells(num_cells: int, norm: _BatchNorm) -> None:
 
 WHOLE = Area(None, None)
 """Of maps without padding."""
-
-
-class ConvNorm(nn.Module):
-    """Convolution that keeps the size (or divides it by the stride, rounding up), then the normalisation, if any.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel: side of the kernel, odd.
-        stride: stride.
-        dilation: of the kernel.
-        norm: makes the normalisation, or None; the convolution has a bias only without it.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        kernel: int = 3,
-        stride: int = 1,
-        dilation: int = 1,
-        norm: NormFactory | None = None,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=dilation * (kernel // 2),
-            dilation=dilation,
-            bias=norm is None,
-        )
-        self.norm = norm(out_channels) if norm is not None else nn.Identity()
-
-    def forward(self, x: Tensor, area: Area) -> Tensor:
-        """[B, C, H, W], zero outside the images, and their area on the output's level -> the same, zero outside."""
-        return area.normalise(self.norm, self.conv(x))
 
 
 def level_area(x: Tensor, sizes_hw: Sizes | None, padded_hw: tuple[int, int] | None) -> Area:

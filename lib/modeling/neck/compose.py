@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fpt.layers.conv import init_weight
-from fpt.modeling.neck.area import ConvNorm, level_area
+from fpt.modeling.neck.area import level_area
+from fpt.modeling.neck.conv_norm import ConvNorm
 
 
 class CoarsestMap(nn.Module):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.conv import init_weight
-from fpt.modeling.neck.area import ConvNorm, NormFactory, Sizes, level_area
+from fpt.modeling.neck.area import NormFactory, Sizes, level_area
+from fpt.modeling.neck.conv_norm import ConvNorm
 from fpt.modeling.neck.pyramid_checks import check_maps, check_norm
 
 

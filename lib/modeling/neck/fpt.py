@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fpt.layers.dropblock import DropBlock
 from fpt.modeling.neck.area import NormFactory, Sizes, level_area
+from fpt.modeling.neck.conv_norm import Pending, made_again
 from fpt.modeling.neck.fusion import Parts, make_fusion
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_checks import (
@@ -33,8 +34,7 @@ class FeaturePyramidTransformer(nn.Module):
     """FPT of "Feature Pyramid Transformer" (ECCV 2020), section 3, on a pyramid whose levels have the same channels.
 
     All transformers read the original pyramid. Level l gets ST(l), GT from every coarser level, RT from every finer
-    level and its own map; these are concatenated, and one 3x3 convolution makes the output. DropBlock works on its
-    results.
+    level and its own map; a fusion of these makes the output. DropBlock works on its results.
 
     Args:
         in_channels: channels of each input map.
@@ -140,10 +140,9 @@ class FeaturePyramidTransformer(nn.Module):
         grids = [query_grid(x, area, side) for x, area, side in zip(maps, areas, self.query_strides, strict=True)]
         outputs = []
         for level, fusion in enumerate(self.fusions):
-            fused = self.dropblock(fusion(self._interact(level, maps, keys, means, grids), grids[level]))
-            if self.gains is not None:
-                fused = torch.addcmul(maps[level], self.gains[level].to(fused.dtype).view(-1, 1, 1), fused)
-            outputs.append(fused)
+            fused = fusion(self._interact(level, maps, keys, means, grids), grids[level])
+            kept = self.dropblock.mask(fused.map)
+            outputs.append(made_again(partial(self._output, level, maps[level], fused, kept)))
         return OrderedDict(zip(features, outputs, strict=True))
 
     def self_transformer(self, level: int) -> SelfTransformer:
@@ -158,24 +157,38 @@ class FeaturePyramidTransformer(nn.Module):
         assert isinstance(module, (GroundingTransformer, LocalGroundingTransformer))
         return module
 
+    def rendering_transformer(self, coarse: int, fine: int) -> RenderingTransformer:
+        """RT that brings a fine level to a coarse one."""
+        module = self.renderings[_pair(coarse, fine)]
+        assert isinstance(module, RenderingTransformer)
+        return module
+
     def _interact(
         self, level: int, maps: list[Tensor], keys: list[KeyTokens], means: list[Tensor], grids: list[QueryGrid]
     ) -> Parts:
         """What the fusion of a level reads: its own map, then ST, GT from the coarser and RT from the finer levels."""
         here, grid = maps[level], grids[level]
         asking = grid.means(here)
-        attended = [self.selfs[str(level)](asking, keys[level], grid.squares)] if self.selfs else []
+        attended = [self.self_transformer(level)(asking, keys[level], grid.squares)] if self.selfs else []
         for coarse in range(level + 1, self.num_levels) if self.groundings else ():
-            grounding = self.groundings[_pair(level, coarse)]
-            if self.local_window:
+            grounding = self.grounding_transformer(level, coarse)
+            if isinstance(grounding, LocalGroundingTransformer):
                 attended.append(grounding(here, maps[coarse], grid.area, grids[coarse].area))
             else:
                 attended.append(grounding(asking, keys[coarse], grid.squares))
         rendered = []
         for fine in range(level) if self.renderings else ():
             passed = [grids[i].area for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2]
-            rendered.append(self.renderings[_pair(level, fine)](here, maps[fine], means[fine], passed or [grid.area]))
+            rendering = self.rendering_transformer(level, fine)
+            rendered.append(rendering(here, maps[fine], means[fine], passed or [grid.area]))
         return Parts(here, attended, rendered)
+
+    def _output(self, level: int, own: Tensor, fused: Pending, kept: Tensor | None) -> Tensor:
+        """The output of a level [B, C, H, W] from its own map, the fusion and DropBlock's mask."""
+        out = fused.finish()
+        if kept is not None:
+            out = out * kept
+        return out if self.gains is None else torch.addcmul(own, self.gains[level].to(out.dtype).view(-1, 1, 1), out)
 
     def _initialise(self) -> None:
         """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -10,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpt.modeling.neck.area import ConvNorm, NormFactory
+from fpt.modeling.neck.area import NormFactory
+from fpt.modeling.neck.conv_norm import ConvNorm, Pending
 from fpt.modeling.neck.query_grid import QueryGrid
 
 FUSIONS = ("concat", "bottleneck")
 
 
 class Parts(NamedTuple):
-    """What a level is made of, in the order of the fusion's weights; a fusion frees what it has read.
+    """What a level is made of, in the order of the fusion's weights.
 
     Attributes:
         own: the level's own map [B, C, H, W].
@@ -26,13 +26,14 @@ class Parts(NamedTuple):
     """
 
     own: Tensor
-    attended: list[Tensor]
-    rendered: list[Tensor]
+    attended: list[Pending]
+    rendered: list[Pending]
 
     def free(self) -> None:
-        """Let go of all but the own map, before the next large map is made."""
-        self.attended.clear()
-        self.rendered.clear()
+        """Let go of all but the own map, before the next large map is made; not where backward reads them again."""
+        if not torch.is_grad_enabled():
+            self.attended.clear()
+            self.rendered.clear()
 
 
 class ConcatFusion(ConvNorm):
@@ -48,14 +49,16 @@ class ConcatFusion(ConvNorm):
     def __init__(self, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None) -> None:
         super().__init__(num_parts * channels, out_channels, norm=norm)
 
-    def forward(self, parts: Parts, grid: QueryGrid) -> Tensor:  # type: ignore[override]
-        """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
-        attended = [grid.bring_back(x, parts.own.shape[-2:]) for x in parts.attended]
-        x = torch.cat([parts.own, *attended, *parts.rendered], dim=1)
-        attended.clear()
-        parts.free()
-        x = self.conv(x)
-        return grid.area.normalise(self.norm, x)
+    def forward(self, parts: Parts, grid: QueryGrid) -> Pending:  # type: ignore[override]
+        """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W]."""
+        return self.convolve(lambda: _side_by_side(parts, grid), grid.area)
+
+
+def _side_by_side(parts: Parts, grid: QueryGrid) -> Tensor:
+    attended = [grid.bring_back(x.finish(), parts.own.shape[-2:]) for x in parts.attended]
+    x = torch.cat([parts.own, *attended, *(x.finish() for x in parts.rendered)], dim=1)
+    parts.free()
+    return x
 
 
 class BottleneckFusion(nn.Module):
@@ -77,22 +80,23 @@ class BottleneckFusion(nn.Module):
         self.refine = ConvNorm(out_channels, out_channels, norm=norm)
         self.channels = channels
 
-    def forward(self, parts: Parts, grid: QueryGrid) -> Tensor:
-        """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W], zero outside."""
+    def forward(self, parts: Parts, grid: QueryGrid) -> Pending:
+        """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W]."""
+        return self.refine.convolve(lambda: self._reduce(parts, grid), grid.area)
+
+    def _reduce(self, parts: Parts, grid: QueryGrid) -> Tensor:
         own, *weights = self.reduction.weight.split(self.channels, dim=1)
         of_attended, of_rendered = weights[: len(parts.attended)], weights[len(parts.attended) :]
-        x = _sum_of_products([parts.own, *parts.rendered], [own, *of_rendered])
-        if of_attended:
-            x = x + grid.bring_back(_sum_of_products(parts.attended, of_attended), x.shape[-2:])
+        x = F.conv2d(parts.own, own)
+        for part, weight in zip(parts.rendered, of_rendered, strict=True):
+            x = x + F.conv2d(part.finish(), weight)
+        if parts.attended:
+            products = (
+                F.conv2d(part.finish(), weight) for part, weight in zip(parts.attended, of_attended, strict=True)
+            )
+            x = x + grid.bring_back(reduce(torch.add, products), x.shape[-2:])
         parts.free()
-        x = self.refine.conv(x)
-        return grid.area.normalise(self.refine.norm, x)
-
-
-def _sum_of_products(maps: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """A 1x1 convolution of maps side by side, without a copy of them side by side."""
-    products = (F.conv2d(x, weight) for x, weight in zip(maps, weights, strict=True))
-    return reduce(torch.add, products)
+        return x
 
 
 def make_fusion(

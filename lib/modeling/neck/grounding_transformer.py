@@ -7,6 +7,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.attention import local_mixture_attention
 from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.conv_norm import Pending, pending
 from fpt.modeling.neck.self_transformer import QueryAttention
 
 
@@ -45,8 +46,8 @@ class LocalGroundingTransformer(nn.Module):
         self.ratio = ratio
         self.window = window
 
-    def forward(self, fine: Tensor, coarse: Tensor, area: Area, coarse_area: Area) -> Tensor:
-        """[B, C, H, W], [B, C, h, w] and the images' areas on both maps -> [B, C, H, W]."""
+    def forward(self, fine: Tensor, coarse: Tensor, area: Area, coarse_area: Area) -> Pending:
+        """[B, C, H, W], [B, C, h, w] and the images' areas on both maps -> [B, C, H, W], to be normalised."""
         query, key, value = (
             linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             for linear, x in (
@@ -56,10 +57,10 @@ class LocalGroundingTransformer(nn.Module):
             )
         )
         if area.valid_hw is None and coarse_area.valid_hw is None:
-            return area.normalise(self.transform.norm, self._attend(query, key, value))
+            return pending(self._attend(query, key, value), self.transform.norm, area)
         crops = zip(area.crops(query), coarse_area.crops(key), coarse_area.crops(value), strict=True)
         images = [self._attend(q[None], k[None], v[None])[0] for q, k, v in crops]
-        return area.normalise(self.transform.norm, area.place(images, fine))
+        return pending(area.place(images, fine), self.transform.norm, area)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """LGT of maps without padding."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from fpt.modeling.neck.pooling import bin_means, is_symbol
+
 
 class KeyTokens(NamedTuple):
     """Positions of a map that queries meet.
@@ -59,22 +61,6 @@ def _flatten(features: Tensor, max_keys: int) -> Tensor:
     """[B, C, H, W] -> [B, N, C]."""
     height, width = features.shape[-2:]
     rows, columns = pooled_size(height, width, max_keys)
-    if is_symbol(height, width) and max_keys:
-        features = _bin_weights(height, rows, features) @ features @ _bin_weights(width, columns, features).mT
-    elif (rows, columns) != (height, width):
-        features = F.adaptive_avg_pool2d(features, (rows, columns))
+    if max_keys and (is_symbol(height, width) or (rows, columns) != (height, width)):
+        return bin_means(features, rows, columns)
     return features.flatten(2).mT
-
-
-def is_symbol(*sizes: int) -> bool:
-    """Whether a graph with free sizes is traced."""
-    return any(isinstance(size, torch.SymInt) for size in sizes)
-
-
-def _bin_weights(num_cells: int, num_bins: int, like: Tensor) -> Tensor:
-    """adaptive_avg_pool2d along one axis as a matrix [bins, cells]: ONNX has no such pooling to a size known late."""
-    bins = torch.arange(num_bins, device=like.device)[:, None]
-    first = torch.div(bins * num_cells, num_bins, rounding_mode="floor")
-    end = torch.div((bins + 1) * num_cells + num_bins - 1, num_bins, rounding_mode="floor")
-    cells = torch.arange(num_cells, device=like.device)
-    return ((cells >= first) & (cells < end)).to(like.dtype) / (end - first)

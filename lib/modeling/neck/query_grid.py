@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.modeling.neck.area import Area, area_of
-from fpt.modeling.neck.pyramid_keys import is_symbol
+from fpt.modeling.neck.pooling import is_symbol
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def _square_means(x: Tensor, side: int) -> Tensor:
     height, width = x.shape[-2:]
     if is_symbol(height, width):
         return _bins(height, side, x) @ x @ _bins(width, side, x).mT
-    return F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
+    cells = x.to(torch.promote_types(x.dtype, torch.float32))  # the backward pass of half types is slow on a CPU
+    return F.avg_pool2d(cells, side, ceil_mode=True, count_include_pad=False).to(x.dtype)
 
 
 def _bins(num_cells: int, side: int, like: Tensor) -> Tensor:

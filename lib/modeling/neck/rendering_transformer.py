@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from fpt.modeling.neck.area import Area, ConvNorm, NormFactory
+from fpt.modeling.neck.area import WHOLE, Area, NormFactory
+from fpt.modeling.neck.conv_norm import ConvNorm, Pending
 
 
 class RenderingTransformer(nn.Module):
@@ -32,7 +33,7 @@ class RenderingTransformer(nn.Module):
         self.attended = ConvNorm(channels, channels, norm=norm)
         self.refine = ConvNorm(channels, channels, norm=norm)
 
-    def forward(self, coarse: Tensor, fine: Tensor, fine_mean: Tensor, areas: Sequence[Area]) -> Tensor:
+    def forward(self, coarse: Tensor, fine: Tensor, fine_mean: Tensor, areas: Sequence[Area]) -> Pending:
         """Render the fine map on the coarse one.
 
         Args:
@@ -42,12 +43,17 @@ class RenderingTransformer(nn.Module):
             areas: the images' cells on the levels above the fine one, up to the coarse one; one for each downsampling.
 
         Returns:
-            [B, C, h, w].
+            [B, C, h, w], to be normalised.
         """
-        rendered = fine
-        for downsample, area in zip(self.downsamples, areas, strict=True):
-            rendered = downsample(rendered, area)
-        if rendered.shape[-2:] != coarse.shape[-2:]:  # pyramids whose levels are no ceil-halving of one another
-            rendered = F.interpolate(rendered, size=coarse.shape[-2:], mode="bilinear", align_corners=False)
-        area = areas[-1]
-        return self.refine(self.attended(coarse * fine_mean, area) + rendered, area)
+        area, size = areas[-1], coarse.shape[-2:]
+        rendered = Pending(fine, nn.Identity(), WHOLE)
+        for downsample, passed in zip(self.downsamples, areas, strict=True):
+            assert isinstance(downsample, ConvNorm)
+            rendered = downsample.convolve(rendered.finish, passed)
+        attended = self.attended.convolve(lambda: coarse * fine_mean, area)
+        return self.refine.convolve(lambda: attended.finish() + _resized(rendered.finish(), size), area)
+
+
+def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Of this size; pyramids whose levels are no ceil-halving of one another need it."""
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fpt.layers.attention import Similarity, mixture_attention
 from fpt.modeling.neck.area import Area
+from fpt.modeling.neck.conv_norm import Pending, pending
 from fpt.modeling.neck.pyramid_keys import KeyTokens
 
 
@@ -34,7 +35,7 @@ class QueryAttention(nn.Module):
         self.mixture = nn.Parameter(torch.randn(num_mixtures, key_channels) * key_channels**-0.5)
         self.norm = norm or nn.Identity()
 
-    def forward(self, features: Tensor, keys: KeyTokens, area: Area) -> Tensor:
+    def forward(self, features: Tensor, keys: KeyTokens, area: Area) -> Pending:
         """Every position looks at the tokens.
 
         Args:
@@ -43,7 +44,7 @@ class QueryAttention(nn.Module):
             area: the images' positions on the map.
 
         Returns:
-            [B, C, H, W].
+            [B, C, H, W], to be normalised.
         """
         queries = self.query(features.permute(0, 2, 3, 1))
         out = mixture_attention(
@@ -54,7 +55,7 @@ class QueryAttention(nn.Module):
             similarity=self.similarity,
             key_padding_mask=keys.padding,
         )
-        return area.normalise(self.norm, out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2))
+        return pending(out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2), self.norm, area)
 
 
 class SelfTransformer(QueryAttention):

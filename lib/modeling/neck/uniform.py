@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fpt.modeling.neck.area import WHOLE, ConvNorm, NormFactory, Sizes
+from fpt.modeling.neck.area import WHOLE, NormFactory, Sizes
+from fpt.modeling.neck.conv_norm import ConvNorm
 
 
 class UniformPyramid(nn.Module):

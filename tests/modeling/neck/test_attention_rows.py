@@ -36,7 +36,7 @@ def test_rows_reproduce_self_and_grounding_transformers(max_keys, side):
         keys = key_tokens(features[row.level], None, max_keys)
         with torch.no_grad():
             asking = query_grid(features["fine"], WHOLE, side).means(features["fine"])
-            expected = module(asking, keys, WHOLE)[0, :, 4 // side, 11 // side]
+            expected = module(asking, keys, WHOLE).finish()[0, :, 4 // side, 11 // side]
             values = module.value(keys.tokens[0])
         assert isinstance(module.norm, nn.Identity)
         assert row.weights.numel() == len(values)
@@ -51,7 +51,7 @@ def test_rows_reproduce_local_grounding_transformers(position):
     for row, coarse in zip(attention_rows(transformer, features, level="fine", position=position), (1, 2), strict=True):
         module = transformer.grounding_transformer(0, coarse)
         with torch.no_grad():
-            expected = module(features["fine"], features[row.level], WHOLE, WHOLE)[0, :, position[0], position[1]]
+            expected = module(features["fine"], features[row.level], WHOLE, WHOLE).finish()[0, :, position[0], position[1]]
             values = module.transform.value(features[row.level][0].permute(1, 2, 0))
         assert row.kind == "LGT"
         assert torch.allclose(torch.einsum("hw,hwc->c", row.weights, values), expected, atol=1e-5)

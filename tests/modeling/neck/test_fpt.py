@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.modeling.neck.area import WHOLE
+from fpt.modeling.neck.conv_norm import Pending
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.fusion import Parts
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
@@ -142,9 +143,10 @@ def test_queries_of_squares_are_those_of_their_mean_brought_back(fusion):
     means = F.avg_pool2d(F.pad(fine, (0, 0, 0, 1)), 2)
     means[..., -1, :] *= 2  # its squares have one row
     askers = [(neck.selfs["0"], "p2"), (neck.groundings["0_from_1"], "p3"), (neck.groundings["0_from_2"], "p4")]
-    attended = [module(means, key_tokens(maps[name], None, 0), WHOLE) for module, name in askers]
+    attended = [module(means, key_tokens(maps[name], None, 0), WHOLE).finish() for module, name in askers]
     back = [F.interpolate(x, size=(14, 20), mode="bilinear")[:, :, :13] for x in attended]
-    expected = neck.fusions[0](Parts(fine, back, []), QueryGrid(1, WHOLE, WHOLE))
+    parts = Parts(fine, [Pending(x, nn.Identity(), WHOLE) for x in back], [])
+    expected = neck.fusions[0](parts, QueryGrid(1, WHOLE, WHOLE)).finish()
     assert torch.allclose(neck(maps)["p2"], expected, atol=1e-5)
 
 
@@ -207,7 +209,7 @@ def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
     neck = build(local_window=1, interactions=("grounding",), norm=None)
     grounding = neck.groundings["0_from_2"]
     fine, coarse = torch.randn(1, 8, 9, 6), torch.randn(1, 8, 3, 2)
-    out = grounding(fine, coarse, WHOLE, WHOLE)
+    out = grounding(fine, coarse, WHOLE, WHOLE).finish()
     values = grounding.transform.value(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     rows, columns = torch.arange(9) // 4, torch.arange(6) // 4
     assert torch.allclose(out, values[:, :, rows][..., columns], atol=1e-5)

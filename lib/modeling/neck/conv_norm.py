@@ -1,0 +1,95 @@
+"""Convolutions with their normalisation, and maps whose normalisation is put off so that training need not keep it.
+
+A convolution keeps its input for the backward pass, and a normalisation before it keeps its own input too: two maps
+where one tells the other. Here the normalised map, or any other that is cheap to make, is made again in backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fpt.modeling.neck.area import Area, NormFactory
+
+
+def made_again(function: Callable[[], Tensor]) -> Tensor:
+    """function(), of which training keeps nothing but what it was given; backward makes it again, up to its last step.
+
+    Where the last operation is a convolution, that is not done again: of it only its input is needed. The function must
+    neither draw random numbers nor change anything.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return function()
+    out: Tensor = checkpoint(function, use_reentrant=False, preserve_rng_state=False)
+    return out
+
+
+class Pending(NamedTuple):
+    """A map that is still to be normalised.
+
+    Attributes:
+        map: [B, C, H, W].
+        norm: its normalisation.
+        area: the images' cells on it.
+    """
+
+    map: Tensor
+    norm: nn.Module
+    area: Area
+
+    def finish(self) -> Tensor:
+        """The normalised map [B, C, H, W], zero outside the images."""
+        return self.area.normalise(self.norm, self.map)
+
+
+def pending(x: Tensor, norm: nn.Module, area: Area) -> Pending:
+    """The map before its normalisation; after it where the normalisation counts its calls, as BatchNorm does."""
+    waits = Pending(x, norm, area)
+    return waits if isinstance(norm, (nn.GroupNorm, nn.Identity)) else Pending(waits.finish(), nn.Identity(), area)
+
+
+class ConvNorm(nn.Module):
+    """Convolution that keeps the size (or divides it by the stride, rounding up), then the normalisation, if any.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel: side of the kernel, odd.
+        stride: stride.
+        dilation: of the kernel.
+        norm: makes the normalisation, or None; the convolution has a bias only without it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        norm: NormFactory | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            bias=norm is None,
+        )
+        self.norm = norm(out_channels) if norm is not None else nn.Identity()
+
+    def forward(self, x: Tensor, area: Area) -> Tensor:
+        """[B, C, H, W], zero outside the images, and their area on the output's level -> the same, zero outside."""
+        return area.normalise(self.norm, self.conv(x))
+
+    def convolve(self, make_input: Callable[[], Tensor], area: Area) -> Pending:
+        """The convolution of a map that backward makes again; its normalisation is still to come."""
+        return pending(made_again(lambda: self.conv(make_input())), self.norm, area)
