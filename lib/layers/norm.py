@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+_BAND_NUMBERS = 1 << 17
+_LARGE_MAP = 1 << 19
 
 NormBuilder = Callable[[int], nn.Module]
 """Builds a normalisation layer for a number of channels."""
@@ -64,7 +67,7 @@ def num_groups_for(num_channels: int, num_groups: int) -> int:
 
 
 class GroupNorm(nn.GroupNorm):
-    """GroupNorm whose gradient of half types in channels_last is made in float32 on a CPU, in a third of the time."""
+    """GroupNorm with a faster gradient of large maps in half types and channels_last on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] -> the same shape."""
@@ -75,6 +78,7 @@ class GroupNorm(nn.GroupNorm):
             and torch.is_grad_enabled()
             and not torch.compiler.is_compiling()
             and input.ndim == 4
+            and input[:1].numel() >= _LARGE_MAP
             and input.is_contiguous(memory_format=torch.channels_last)
         )
         if not is_slow:
@@ -84,7 +88,14 @@ class GroupNorm(nn.GroupNorm):
 
 
 class _HalfGroupNorm(torch.autograd.Function):
-    """GroupNorm of x [N, C, H, W] in a half type, weight and bias [C]; the backward pass works on float32 copies."""
+    """GroupNorm of x [N, C, H, W] in a half type and channels_last, weight and bias [C].
+
+    With m and r, mean and inverse standard deviation of a group of D numbers, and the gradient g of the output:
+
+        dx = r w g - r^2 s2 (x - m) - r s1      s1 = sum(w g) / D      s2 = r sum(w g (x - m)) / D
+
+    Backward works on float32 copies of bands of the map that stay inside the cache.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, num_groups: int, eps: float) -> Tensor:
@@ -93,20 +104,42 @@ class _HalfGroupNorm(torch.autograd.Function):
             x, weight, bias, number, channels, height * width, num_groups, eps
         )
         ctx.save_for_backward(x, weight, mean, inverse_std)
-        ctx.num_groups = num_groups
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inverse_std = ctx.saved_tensors
-        number, channels, height, width = x.shape
-        grad = grads[0].float().contiguous(memory_format=torch.channels_last)
-        grad_x, grad_weight, grad_bias = torch.ops.aten.native_group_norm_backward(
-            *(grad, x.float(), mean.float(), inverse_std.float(), weight.float()),
-            *(number, channels, height * width, ctx.num_groups, [True, True, True]),
-        )
-        return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None, None
+        x, weight, means, inverse_stds = ctx.saved_tensors
+        grad = grads[0].contiguous(memory_format=torch.channels_last)
+        grad_x, of_weight, of_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        num_groups, num_channels = means.shape[1], x.shape[1]
+        for i in range(len(x)):
+            cells, of_out, of_cells = (each[i].permute(1, 2, 0).flatten(0, 1) for each in (x, grad, grad_x))
+            mean, r = (each[i].float().repeat_interleave(num_channels // num_groups) for each in (means, inverse_stds))
+            sums, products = torch.zeros_like(mean), torch.zeros_like(mean)
+            for g, band in _bands(of_out, cells):
+                g, ones = g.float(), mean.new_ones(len(g))
+                sums += ones @ g
+                products += ones @ (g * (band - mean))
+            of_bias += sums
+            of_weight += products * r
+            count = len(cells) * num_channels // num_groups
+            s1, s2 = (_by_group(weight * each, num_groups) / count for each in (sums, products * r))
+            constant = r * (r * s2 * mean - s1)
+            for g, band, out in _bands(of_out, cells, of_cells):
+                of_band = torch.addcmul(constant, band.float(), -r * r * s2)
+                out.copy_(of_band.addcmul_(g.float(), r * weight))
+        return grad_x, of_weight, of_bias, None, None
+
+
+def _bands(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Some cells at a time of maps [cells, C]."""
+    return zip(*(each.split(max(1, _BAND_NUMBERS // each.shape[1])) for each in maps), strict=True)
+
+
+def _by_group(x: Tensor, num_groups: int) -> Tensor:
+    """[C] -> [C]: each number becomes the sum of its group."""
+    return x.unflatten(0, (num_groups, -1)).sum(1).repeat_interleave(len(x) // num_groups)
 
 
 def group_norm(num_channels: int, *, num_groups: int = 32, eps: float = 1e-5) -> nn.GroupNorm:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fpt.layers import norm as norm_module
 from fpt.layers.norm import FrozenBatchNorm2d, group_norm, num_groups_for, replace_batch_norm
 
 
@@ -54,8 +55,10 @@ def test_replacing_batch_norm_keeps_the_function_and_epsilon() -> None:
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gradients_of_group_norm_in_half_types_are_those_of_float32(
-    dtype: torch.dtype, memory_format: torch.memory_format
+    dtype: torch.dtype, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(norm_module, "_LARGE_MAP", 1)
+    monkeypatch.setattr(norm_module, "_BAND_NUMBERS", 12 * 10)
     torch.manual_seed(0)
     norm, reference = group_norm(12, num_groups=4), nn.GroupNorm(4, 12)
     reference.load_state_dict(norm.state_dict())

@@ -22,7 +22,7 @@ from fpt.core.config import load_cfg
 from fpt.modeling.build import build_model
 from fpt.utils.errors import UserError
 from fpt.utils.heap import keep_freed_memory
-from measure import limit_memory, measure
+from measure import give_back_freed_memory, limit_memory, measure
 from neck import image_size
 
 PHASES = ("forward", "training")
@@ -32,6 +32,7 @@ CASES: dict[str, tuple[str, ...] | None] = {
     "torchvision": None,
     "FPN": ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body"),
     "FPT": _FPT,
+    "FPT-16": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "16"),
     "FPT-1024": (*_FPT, "MODEL.FPT.MAX_KEYS", "1024"),
     "FPT-exact-keys": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
     "FPT-bottleneck": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "1"),
@@ -196,8 +197,9 @@ def _peak_in_child(case: str, args: argparse.Namespace, phase: str) -> int:
 
 
 def _peak(job: dict[str, Any]) -> int:
-    """Largest memory of a pass above what was held before, in bytes."""
+    """Largest memory of the tensors of a pass above what was held before, in bytes."""
     limit_memory()
+    give_back_freed_memory()
     make_run(job["case"], (64, 64), job["phase"], is_half=job["amp"])()  # kernels and buffers of the libraries
     run = make_run(job["case"], tuple(job["size"]), job["phase"], is_half=job["amp"])
     return measure(run, torch.device("cpu")).peak_bytes

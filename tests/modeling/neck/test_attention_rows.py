@@ -51,7 +51,9 @@ def test_rows_reproduce_local_grounding_transformers(position):
     for row, coarse in zip(attention_rows(transformer, features, level="fine", position=position), (1, 2), strict=True):
         module = transformer.grounding_transformer(0, coarse)
         with torch.no_grad():
-            expected = module(features["fine"], features[row.level], WHOLE, WHOLE).finish()[0, :, position[0], position[1]]
+            expected = module(features["fine"], features[row.level], WHOLE, WHOLE).finish()[
+                0, :, position[0], position[1]
+            ]
             values = module.transform.value(features[row.level][0].permute(1, 2, 0))
         assert row.kind == "LGT"
         assert torch.allclose(torch.einsum("hw,hwc->c", row.weights, values), expected, atol=1e-5)
