@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 """Largest dw, dh that a decoded box may grow by, as in Detectron."""
+
+_FIRST_CANDIDATES = 10  # boxes that are looked at for each one that is wanted
 
 
 def box_area(boxes: Tensor) -> Tensor:
@@ -95,3 +98,29 @@ class BoxCoder:
         centre = reference[..., :2] + size / 2 + offsets[..., :2] * size
         half = offsets[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * size / 2
         return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def best_after_nms(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold: float, max_kept: int) -> Tensor:
+    """Non-maximum suppression within groups: indices of the best boxes that are left, best first.
+
+    A box can only be removed by one of a higher score. So the best few decide among themselves, and the others are
+    looked at where fewer than `max_kept` of these are left.
+
+    Args:
+        boxes: float32 [N, 4].
+        scores: float32 [N].
+        groups: int64 [N], for example classes.
+        iou_threshold: a box that overlaps a better one of its group by more is removed.
+        max_kept: indices that are wanted at most.
+
+    Returns:
+        int64 [K], K <= max_kept.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    count = _FIRST_CANDIDATES * max_kept
+    while True:
+        some = order[:count]
+        kept = batched_nms(boxes[some], scores[some], groups[some], iou_threshold)[:max_kept]
+        if len(kept) == max_kept or count >= len(order):
+            return some[kept]
+        count *= _FIRST_CANDIDATES

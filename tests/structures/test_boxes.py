@@ -3,11 +3,12 @@
 import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder as ReferenceCoder
-from torchvision.ops import box_iou
+from torchvision.ops import batched_nms, box_iou
 
 from fpt.structures.boxes import (
     MAX_LOG_SCALE,
     BoxCoder,
+    best_after_nms,
     box_area,
     clip_boxes,
     covered_share,
@@ -67,3 +68,20 @@ def test_covered_share_takes_the_largest_region() -> None:
     regions = torch.tensor([[0.0, 0.0, 5.0, 10.0], [0.0, 0.0, 100.0, 8.0]])
     torch.testing.assert_close(covered_share(boxes, regions), torch.tensor([0.8, 0.0]))
     assert covered_share(boxes, regions[:0]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("max_kept", [0, 1, 7, 60, 5000])
+@pytest.mark.parametrize("spacing", [2.0, 400.0])
+def test_best_boxes_after_suppression_are_those_of_all_boxes(max_kept: int, spacing: float) -> None:
+    """Also where nearly all boxes are removed, so that many must be looked at."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(3000, 2, generator=generator) * spacing
+    boxes = torch.cat([corner, corner + 30 + 20 * torch.rand(3000, 2, generator=generator)], dim=1)
+    scores, groups = torch.rand(3000, generator=generator), torch.randint(0, 5, (3000,), generator=generator)
+    found = best_after_nms(boxes, scores, groups, iou_threshold=0.5, max_kept=max_kept)
+    assert found.tolist() == batched_nms(boxes, scores, groups, 0.5)[:max_kept].tolist()
+
+
+def test_suppression_of_no_boxes_leaves_none() -> None:
+    none = torch.zeros(0)
+    assert len(best_after_nms(torch.zeros(0, 4), none, none.long(), iou_threshold=0.5, max_kept=100)) == 0

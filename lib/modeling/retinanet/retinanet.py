@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from fpt.modeling.detector import Detector
 from fpt.modeling.retinanet.head import RetinaNetHead
 from fpt.modeling.retinanet.losses import RetinaNetLosses
 from fpt.modeling.rpn.anchors import AnchorGenerator
-from fpt.structures.boxes import BoxCoder, clip_boxes, is_longer_than
+from fpt.structures.boxes import BoxCoder, best_after_nms, clip_boxes, is_longer_than
 from fpt.structures.image_list import ImageList
 
 
@@ -103,7 +102,13 @@ class RetinaNet(Detector):
         boxes = clip_boxes(boxes, size_hw)
         is_kept = is_longer_than(boxes, 0)
         boxes, labels, scores = boxes[is_kept], labels[is_kept], scores[is_kept]
-        kept = batched_nms(boxes, scores, labels, self.settings.nms_threshold)[: self.settings.max_detections]
+        kept = best_after_nms(
+            boxes,
+            scores,
+            labels,
+            iou_threshold=self.settings.nms_threshold,
+            max_kept=self.settings.max_detections,
+        )
         return {"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]}
 
     def _of_level(self, logits: Tensor, offsets: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torchvision.ops import batched_nms
 
-from fpt.structures.boxes import BoxCoder, clip_boxes, is_longer_than
+from fpt.structures.boxes import BoxCoder, best_after_nms, clip_boxes, is_longer_than
 
 
 @dataclass(frozen=True)
@@ -57,5 +56,5 @@ def select_detections(
     boxes = clip_boxes(boxes, size_hw)
     is_kept = is_longer_than(boxes, 0)
     boxes, labels, scores = boxes[is_kept], labels[is_kept], scores[is_kept]
-    kept = batched_nms(boxes, scores, labels, settings.nms_threshold)[: settings.max_detections]
+    kept = best_after_nms(boxes, scores, labels, iou_threshold=settings.nms_threshold, max_kept=settings.max_detections)
     return {"boxes": boxes[kept], "labels": labels[kept], "scores": scores[kept]}
