@@ -18,11 +18,7 @@ from torch.autograd.function import once_differentiable
 _CHUNK_LOGITS = 1 << 22
 _BLOCK_LOGITS = 1 << 19
 _MIN_ROWS = 64
-_MASKED = -1e30  # added to the logit of a padded key: its exponential is 0
-_SAFE_LOGIT = (
-    60.0  # up to here exponentials and their sums stay inside float32 without the row's largest logit taken off
-)
-_TINY_SUM = 1e-30  # of a row whose keys are all padded: no NaN arises
+_MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
 _SMALL_LOGIT = 0.01
 _LARGE_LOGIT = 128.0  # float32 logits up to here, float64 ones above
 _HUGE_LOGIT = 512.0  # a float64 softmax too
@@ -113,26 +109,22 @@ def _groups(query: Tensor, key: Tensor, shares: Tensor) -> Iterator[slice]:
 def _backward_group(
     group: _Group, value: Tensor, grad_out: Tensor, grad_query: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of key [b, Nk, Dk], value [b, Nk, Dv] and shares [b, M]; that of query goes into `grad_query`.
-
-    The products are made in bfloat16 where the gradient is; their sums over chunks are float32.
-    """
-    is_half = grad_out.dtype == torch.bfloat16 and group.dtype == torch.float32
-    dtype = torch.bfloat16 if is_half else group.dtype
-    grad_keys = torch.zeros_like(group.keys, dtype=group.dtype)
-    grad_value = torch.zeros_like(value, dtype=group.dtype)
+    """Gradients of key [b, Nk, Dk], value [b, Nk, Dv] and shares [b, M]; that of query goes into `grad_query`."""
+    grad_keys = torch.zeros_like(group.keys.mT, dtype=group.dtype)
+    grad_value = torch.zeros_like(value)
     grad_shares = torch.zeros_like(group.shares)
-    linear, value = group.keys[..., : group.part_channels].to(dtype), value.to(dtype)
+    linear = group.keys[..., : group.part_channels].to(group.dtype)
     for rows in group.chunks():
-        grad_rows = grad_out[:, rows].to(dtype)
+        grad_rows = grad_out[:, rows].to(group.dtype)
         queries = group.compute_logits(rows).to(group.dtype)
-        grad_value += torch.bmm(group.mix().to(dtype).mT, grad_rows)
-        grad_shares += group.softmax_backward(torch.bmm(grad_rows, value.mT).to(group.dtype))
-        grad_logits, queries = group.logits.to(dtype), (queries * group.inverse_sums).to(dtype)
-        grad_operand = torch.matmul(grad_logits, linear).to(group.dtype) * group.inverse_sums
+        grad_value.baddbmm_(group.mix().mT, grad_rows)
+        grad_shares += group.softmax_backward(torch.bmm(grad_rows, value.mT, out=group.mixed))
+        grad_operand = torch.empty_like(queries[..., : group.part_channels])
+        for b, logits in enumerate(group.logits.transpose(1, 2)):
+            torch.bmm(logits, linear[b], out=grad_operand[b])
+            grad_keys[b].baddbmm_(queries[b].mT, logits)
         grad_query[:, rows] = group.query_gradient(grad_operand)
-        grad_keys += torch.matmul(queries.mT, grad_logits).mT
-    return group.key_gradient(grad_keys), grad_value, grad_shares
+    return group.key_gradient(grad_keys.mT), grad_value, grad_shares
 
 
 class _Group:
@@ -147,10 +139,8 @@ class _Group:
         part_channels: channels d of a part.
         shares: pi [b, M].
         keys: [b, M, Nk, d], [b, M, Nk, d + 1] or [b, M, Nk, d + 2], in the type of the logits.
-        logits: [b, M, c, Nk], the present chunk: logits, then their exponentials E, then gradients of the logits, over
-            pi and the inverse sums.
-        inverse_sums: 1 / sum_j E [b, M, c, 1] of the present chunk.
-        mixed: mixed probabilities [b, c, Nk] of the present chunk.
+        logits: [b, c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
+        mixed: [b, c, Nk], one number a pair: mixed probabilities, then their gradient.
     """
 
     def __init__(
@@ -166,39 +156,36 @@ class _Group:
         self.query, key = query[images], key[images]
         self.padding = padding = None if padding is None else padding[images]
         self._num_parts = shares.shape[1]
-        self.dtype, self.logit_dtype, self._is_safe = _working_types(self.query, key, self._num_parts, settings)
+        self.dtype, self.logit_dtype = _working_dtypes(self.query, key, self._num_parts, settings)
         self.shares = shares[images].to(self.dtype)
         self.part_channels = query.shape[-1] // self._num_parts
         self.shift = _mean(key, padding).to(self.logit_dtype) if settings.is_euclidean else None
         self.keys = self._key_operand(key, padding)
         num_images, num_queries = self.query.shape[:2]
+        pairs_of_row = (self._num_parts, key.shape[1])
         logits_of_row = max(1, self._num_parts * key.shape[1])
         self.rows_at_once = min(num_queries, max(_MIN_ROWS, _CHUNK_LOGITS // logits_of_row))
         self.rows_of_block = max(1, min(self.rows_at_once, _BLOCK_LOGITS // logits_of_row))
         self.images_of_block = max(1, _BLOCK_LOGITS // (logits_of_row * self.rows_at_once))
-        num_parts, num_keys = self._num_parts, key.shape[1]
-        self._logits = self._empty(num_images, num_parts, self.rows_at_once, num_keys)
-        self._inverse_sums = self._empty(num_images, num_parts, self.rows_at_once, 1)
-        self._mixed = self._empty(num_images, self.rows_at_once, num_keys)
-        self.logits, self.inverse_sums, self.mixed = self._logits, self._inverse_sums, self._mixed
-        self._product = self._empty(min(num_images, self.images_of_block), num_parts, self.rows_of_block, num_keys)
+        self._logits = self._empty(num_images, self.rows_at_once, *pairs_of_row)
+        self._mixed = self._empty(num_images, self.rows_at_once, pairs_of_row[1])
+        self.logits, self.mixed = self._logits, self._mixed
+        self._product = self._empty(min(num_images, self.images_of_block), self.rows_of_block, *pairs_of_row)
         self._exact_logits = None if self.logit_dtype == self.dtype else self._product[0].double()
 
     def _empty(self, *shape: int) -> Tensor:
         return self.query.new_empty(shape, dtype=self.dtype)
 
     def chunks(self) -> Iterator[slice]:
-        """The queries, in ranges; sets the size of `logits`, `inverse_sums` and `mixed`."""
+        """The queries, in ranges; sets the size of `logits` and `mixed`."""
         for start in range(0, self.query.shape[1], self.rows_at_once):
             rows = slice(start, min(start + self.rows_at_once, self.query.shape[1]))
-            number = rows.stop - start
-            self.logits, self.inverse_sums = self._logits[:, :, :number], self._inverse_sums[:, :, :number]
-            self.mixed = self._mixed[:, :number]
+            self.logits, self.mixed = self._logits[:, : rows.stop - start], self._mixed[:, : rows.stop - start]
             yield rows
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Images, and queries of the chunk, whose logits fit into the cache."""
-        num_images, num_rows = self.mixed.shape[:2]
+        num_images, num_rows = self.logits.shape[:2]
         for first in range(0, num_images, self.images_of_block):
             for start in range(0, num_rows, self.rows_of_block):
                 yield slice(first, first + self.images_of_block), slice(start, start + self.rows_of_block)
@@ -209,46 +196,39 @@ class _Group:
         for b, logits in enumerate(self.logits):
             keys = self.keys[b].mT
             if self._exact_logits is None:
-                torch.bmm(queries[b], keys, out=logits)
+                torch.bmm(queries[b], keys, out=logits.transpose(0, 1))
                 continue
-            for start in range(0, logits.shape[1], self.rows_of_block):
-                block = slice(start, min(start + self.rows_of_block, logits.shape[1]))
-                exact = self._exact_logits[:, : block.stop - block.start]
-                torch.bmm(queries[b, :, block], keys, out=exact)
-                logits[:, block].copy_(exact)
+            for start in range(0, len(logits), self.rows_of_block):
+                block = slice(start, min(start + self.rows_of_block, len(logits)))
+                exact = self._exact_logits[: block.stop - block.start]
+                torch.bmm(queries[b, :, block], keys, out=exact.transpose(0, 1))
+                logits[block].copy_(exact)
         return queries
 
     def mix(self) -> Tensor:
-        """Exponentials of the logits, in their place, and their sums; returns sum_n pi_n P_n [b, c, Nk], in `mixed`.
-
-        The sums are divided by in the mixing, and not in a pass of its own.
-        """
-        for images, rows in self._blocks():
-            parts, inverse_sums = self.logits[images, :, rows], self.inverse_sums[images, :, rows]
-            if not self._is_safe:
-                parts -= parts.amax(dim=-1, keepdim=True)
-            parts.exp_()
-            torch.sum(parts, dim=-1, keepdim=True, out=inverse_sums).clamp_(min=_TINY_SUM).reciprocal_()
-            weights, mixed = inverse_sums * self.shares[images, :, None, None], self.mixed[images, rows]
-            torch.mul(parts[:, 0], weights[:, 0], out=mixed)
+        """Softmax of the logits, in their place; returns sum_n pi_n P_n [b, c, Nk], in `mixed`."""
+        for block in self._blocks():
+            parts, mixed, shares = self.logits[block], self.mixed[block], self.shares[block[0], :, None, None]
+            torch.softmax(parts, dim=-1, out=parts)
+            torch.mul(parts[:, :, 0], shares[:, 0], out=mixed)
             for n in range(1, self._num_parts):
-                mixed.addcmul_(parts[:, n], weights[:, n])
+                mixed.addcmul_(parts[:, :, n], shares[:, n])
         return self.mixed
 
     def softmax_backward(self, grad_mixed: Tensor) -> Tensor:
-        """From exponentials E_n to the gradients of the logits, over pi_n and the inverse sums, in their place.
+        """From probabilities P_n to the gradients of the logits without their factor pi_n, in their place.
 
-        They are E_n (dW - D_n), D_n = sum_j P_n dW, with the gradient dW [b, c, Nk] of the mixed probabilities.
+        They are P_n (dW - D_n), D_n = sum_j P_n dW, with the gradient dW [b, c, Nk] of the mixed probabilities.
         Returns the gradient of the shares [b, M], sum_i D_n.
         """
         grad_shares = torch.zeros_like(self.shares)
-        for images, rows in self._blocks():
-            parts = self.logits[images, :, rows]
-            product = self._product[: parts.shape[0], :, : parts.shape[2]]
-            torch.mul(parts, grad_mixed[images, None, rows], out=product)
-            row_sums = product.sum(dim=-1, keepdim=True).mul_(self.inverse_sums[images, :, rows])
+        for block in self._blocks():
+            parts = self.logits[block]
+            product = self._product[: parts.shape[0], : parts.shape[1]]
+            torch.mul(parts, grad_mixed[block][:, :, None], out=product)
+            row_sums = product.sum(dim=-1, keepdim=True)
             torch.addcmul(product, parts, row_sums, value=-1, out=parts)
-            grad_shares[images] += row_sums.sum(dim=(2, 3))
+            grad_shares[block[0]] += row_sums.sum(dim=(1, 3))
         return grad_shares
 
     def _key_operand(self, key: Tensor, padding: Tensor | None) -> Tensor:
@@ -306,27 +286,20 @@ def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
     return (kept @ x.to(dtype)) / kept.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
-def _working_types(
+def _working_dtypes(
     query: Tensor, key: Tensor, num_parts: int, settings: MixtureSettings
-) -> tuple[torch.dtype, torch.dtype, bool]:
-    """Types of softmax and of logits, and whether the exponentials of all logits are safe as they are.
+) -> tuple[torch.dtype, torch.dtype]:
+    """Types of softmax and of logits: float32, or float64 where float32 would lose digits that matter.
 
-    float32, or float64 where float32 would lose digits that matter. Large logits show their rounding in the output.
-    Where they are all small the softmaxes of the parts are so alike that the gradient of the shares, their difference,
-    drowns in the rounding of the softmaxes.
+    Large logits show their rounding in the output. Where they are all small the softmaxes of the parts are so alike
+    that the gradient of the shares, their difference, drowns in the rounding of the softmaxes.
     """
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    squares = [
-        x.detach().to(dtype).unflatten(-1, (num_parts, -1)).square().sum(-1).amax(dim=(1, 2)) for x in (query, key)
-    ]
-    lengths = [square.sqrt() for square in squares]
-    products = abs(settings.slope) * lengths[0] * lengths[1]
-    farthest = abs(settings.scale) * (lengths[0] + lengths[1]).square() if settings.is_euclidean else products
-    is_safe = float(farthest.max()) <= _SAFE_LOGIT
     if query.dtype in _HALF_TYPES or query.device.type == "mps":  # Apple's GPUs have no float64
-        return torch.float32, torch.float32, is_safe
+        return torch.float32, torch.float32
     if query.dtype == torch.float64:
-        return torch.float64, torch.float64, is_safe
-    smallest, largest = float(products.min()), float(products.max())
+        return torch.float64, torch.float64
+    squares = [x.detach().unflatten(-1, (num_parts, -1)).square().sum(-1).amax(dim=(1, 2)) for x in (query, key)]
+    bounds = abs(settings.slope) * (squares[0] * squares[1]).sqrt()
+    smallest, largest = float(bounds.min()), float(bounds.max())
     softmax_dtype = torch.float32 if smallest >= _SMALL_LOGIT and largest <= _HUGE_LOGIT else torch.float64
-    return softmax_dtype, softmax_dtype if largest <= _LARGE_LOGIT else torch.float64, is_safe
+    return softmax_dtype, softmax_dtype if largest <= _LARGE_LOGIT else torch.float64

@@ -138,11 +138,10 @@ class FeaturePyramidTransformer(nn.Module):
         keys = [key_tokens(x, area.valid_hw, self.max_keys) for x, area in zip(maps, areas, strict=True)]
         means = [area.mean(x) for x, area in zip(maps, areas, strict=True)]
         grids = [query_grid(x, area, side) for x, area, side in zip(maps, areas, self.query_strides, strict=True)]
+        pyramid = (maps, keys, means, grids)
         outputs = []
         for level, fusion in enumerate(self.fusions):
-            fused = fusion(self._interact(level, maps, keys, means, grids), grids[level])
-            kept = self.dropblock.mask(fused.map)
-            outputs.append(made_again(partial(self._output, level, maps[level], fused, kept)))
+            outputs.append(self._output(level, maps[level], fusion(self._interact(level, *pyramid), grids[level])))
         return OrderedDict(zip(features, outputs, strict=True))
 
     def self_transformer(self, level: int) -> SelfTransformer:
@@ -183,12 +182,19 @@ class FeaturePyramidTransformer(nn.Module):
             rendered.append(rendering(here, maps[fine], means[fine], passed or [grid.area]))
         return Parts(here, attended, rendered)
 
-    def _output(self, level: int, own: Tensor, fused: Pending, kept: Tensor | None) -> Tensor:
-        """The output of a level [B, C, H, W] from its own map, the fusion and DropBlock's mask."""
-        out = fused.finish()
-        if kept is not None:
-            out = out * kept
-        return out if self.gains is None else torch.addcmul(own, self.gains[level].to(out.dtype).view(-1, 1, 1), out)
+    def _output(self, level: int, own: Tensor, fused: Pending) -> Tensor:
+        """The output of a level [B, C, H, W] from its own map and the fusion."""
+        kept = self.dropblock.mask(fused.map)
+
+        def finish() -> Tensor:
+            out = fused.finish()
+            if kept is not None:
+                out = out * kept
+            if self.gains is None:
+                return out
+            return torch.addcmul(own, self.gains[level].to(out.dtype).view(-1, 1, 1), out)
+
+        return made_again(finish)
 
     def _initialise(self) -> None:
         """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases."""

@@ -89,12 +89,12 @@ class BottleneckFusion(nn.Module):
         of_attended, of_rendered = weights[: len(parts.attended)], weights[len(parts.attended) :]
         x = F.conv2d(parts.own, own)
         for part, weight in zip(parts.rendered, of_rendered, strict=True):
-            x = x + F.conv2d(part.finish(), weight)
+            x += F.conv2d(part.finish(), weight)
         if parts.attended:
-            products = (
-                F.conv2d(part.finish(), weight) for part, weight in zip(parts.attended, of_attended, strict=True)
-            )
-            x = x + grid.bring_back(reduce(torch.add, products), x.shape[-2:])
+            pairs = zip(parts.attended, of_attended, strict=True)
+            of_squares = reduce(torch.add, (F.conv2d(part.finish(), weight) for part, weight in pairs))
+            parts.free()
+            x += grid.bring_back(of_squares, x.shape[-2:])
         parts.free()
         return x
 
