@@ -1,0 +1,89 @@
+"""Maps that training makes again in backward instead of keeping them."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fpt.modeling.neck.area import WHOLE
+from fpt.modeling.neck.conv_norm import ConvNorm, Pending, made_again, pending
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(2, channels)
+
+
+def _chain() -> tuple[ConvNorm, ConvNorm, Tensor]:
+    torch.manual_seed(0)
+    return ConvNorm(4, 8, norm=_norm), ConvNorm(8, 4, norm=_norm), torch.randn(2, 4, 9, 7, requires_grad=True)
+
+
+def _parameters(*modules: nn.Module) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def test_outputs_and_gradients_are_those_of_the_modules_one_after_the_other() -> None:
+    first, second, x = _chain()
+    expected = second(first(x, WHOLE), WHOLE)
+    found = second.convolve(first.convolve(lambda: x, WHOLE).finish, WHOLE).finish()
+    assert torch.equal(found, expected)
+    grad = torch.randn(expected.shape)
+    sources = [x, *_parameters(first, second)]
+    for a, b in zip(
+        torch.autograd.grad(found, sources, grad), torch.autograd.grad(expected, sources, grad), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_the_normalised_map_is_not_kept() -> None:
+    first, second, x = _chain()
+    made: list[weakref.ref[Tensor]] = []
+    first.norm.register_forward_hook(lambda module, args, out: made.append(weakref.ref(out)))
+    out = second.convolve(first.convolve(lambda: x, WHOLE).finish, WHOLE)
+    assert len(made) == 1
+    assert made[0]() is None
+    kept = second(first(x, WHOLE), WHOLE)
+    assert made[1]() is not None
+    out.map.sum().backward()
+    assert len(made) == 3  # made again once
+    assert kept.shape == out.map.shape
+
+
+def test_the_last_convolution_is_not_done_again() -> None:
+    first, second, x = _chain()
+    counts = []
+    for run in (
+        lambda: second(first(x, WHOLE), WHOLE),
+        lambda: second.convolve(first.convolve(lambda: x, WHOLE).finish, WHOLE).finish(),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            run().sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+
+
+def test_batch_norm_counts_a_batch_once() -> None:
+    conv = ConvNorm(4, 4, norm=nn.BatchNorm2d)
+    x = torch.randn(2, 4, 5, 5, requires_grad=True)
+    conv.convolve(conv.convolve(lambda: x, WHOLE).finish, WHOLE).finish().sum().backward()
+    assert conv.norm.num_batches_tracked == 2  # it was called twice
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.GroupNorm(2, 4), nn.BatchNorm2d(4)])
+def test_a_pending_map_finishes_as_its_normalisation_would(norm: nn.Module) -> None:
+    x = torch.randn(2, 4, 3, 5)
+    waits = pending(x, norm, WHOLE)
+    assert isinstance(waits, Pending)
+    assert torch.equal(waits.finish(), norm(x))
+
+
+def test_without_gradients_the_function_is_called_once() -> None:
+    calls = []
+    with torch.no_grad():
+        out = made_again(lambda: calls.append(1) or torch.ones(2))
+    assert out.tolist() == [1, 1]
+    assert len(calls) == 1
