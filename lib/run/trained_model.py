@@ -62,6 +62,11 @@ def load_trained_model(
     Raises:
         UserError: the file is missing or unusable, or the checkpoint is of another model than `cfg` describes.
     """
+    if not isinstance(path, (str, Path)):
+        raise UserError(
+            f"the checkpoint is {path!r}, must be the path of a file; a training without evaluations "
+            "(TRAIN.EVAL_PERIOD) has no best_checkpoint, its newest is result.checkpoint"
+        )
     checkpoint = from_main(lambda: load_checkpoint(path))
     if cfg is None and isinstance(checkpoint, ForeignCheckpoint):
         raise UserError(

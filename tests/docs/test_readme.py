@@ -1,19 +1,24 @@
-"""The yaml file of README.md for one's own images is complete."""
+"""The yaml file of README.md for one's own images is complete, and its lines of Python run."""
 
 from __future__ import annotations
 
 import logging
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fpt.core.config import load_cfg
 from fpt.modeling.build import build_model
 from fpt.run.options import RunOptions
+from fpt.run.predictor import Predictor
 from fpt.run.train import train
+from fpt.utils.errors import UserError
 
 
 def _yaml(root: Path) -> str:
@@ -44,6 +49,22 @@ def test_it_trains_from_any_folder(
     assert result.step == 1
     assert not result.model.normalizer.is_reversed
     assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_the_lines_of_python_run(root: Path, tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (root / "README.md").read_text(encoding="utf-8")
+    lines = textwrap.dedent(re.search(r"\n((?:    .*\n|\n)+)", page.split("## From Python")[1]).group(1))
+    assert lines.count("fpt.") >= 4
+    monkeypatch.chdir(tiny.folder)
+    shutil.copy(tiny.cfg, "mine.yaml")
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save("photo.jpg")
+    exec(lines, {})
+    assert Path("found.png").stat().st_size > 0
+
+
+def test_a_checkpoint_that_is_none_is_explained() -> None:
+    with pytest.raises(UserError, match=r"the checkpoint is None, .* its newest is result.checkpoint"):
+        Predictor(None)
 
 
 def test_as_it_stands_nothing_is_warned_of(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
