@@ -115,7 +115,7 @@ def run_inference(
     was_training = model.training
     model.eval()
     found: list[Detections] = []
-    progress = _Progress(num_images, log_seconds)
+    progress = Progress(num_images, log_seconds)
     try:
         for batch in loader:
             found += detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
@@ -128,15 +128,21 @@ def run_inference(
     return found
 
 
-class _Progress:
-    """Says every few seconds how far inference is."""
+class Progress:
+    """Says every few seconds how far inference is.
 
-    def __init__(self, total: int, log_seconds: float) -> None:
+    Args:
+        total: images.
+        log_seconds: between two lines.
+    """
+
+    def __init__(self, total: int, log_seconds: float = 10.0) -> None:
         self.total = total
         self.log_seconds = log_seconds
         self.start = self.last = time.perf_counter()
 
     def report(self, done: int) -> None:
+        """So many images are done; a line, if it is time for one."""
         now = time.perf_counter()
         if now - self.last < self.log_seconds or done == 0:
             return
@@ -146,6 +152,7 @@ class _Progress:
         _LOGGER.info("image %d/%d | %.3f s/image | ETA %s", done, self.total, each, remaining)
 
     def finish(self, done: int) -> None:
+        """The last line."""
         seconds = time.perf_counter() - self.start
         _LOGGER.info("%d images in %s (%.3f s/image)", done, format_duration(seconds), seconds / max(done, 1))
 

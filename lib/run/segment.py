@@ -17,6 +17,7 @@ from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_test_loader, check_range
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.semantic.dataset import SemanticDataset
+from fpt.engine.inference import Progress
 from fpt.engine.interrupt import EvaluationStoppedError
 from fpt.engine.segmentation import SegmentationSettings, segment_image
 from fpt.evaluation.results import write_metrics
@@ -153,16 +154,19 @@ class _Part:
         )
         was_training, device = self.model.training, torch.device(self.cfg.DEVICE)
         self.model.eval()
+        progress, done = Progress(end - start), 0
         try:
-            for batch in loader:
+            for done, batch in enumerate(loader, start=1):
                 image = batch.images[0].to(device)
                 found, _ = segment_image(self.model, image, self.settings, size_hw=batch.sizes_hw[0])
                 assert batch.targets is not None
                 self._finish(batch.image_ids[0], found.cpu().numpy(), batch.targets[0]["classes"].numpy())
+                progress.report(done)
                 if should_stop():
                     break
         finally:
             self.model.train(was_training)
+        progress.finish(done)
 
     def _finish(self, index: int, found: np.ndarray, truth: np.ndarray) -> None:
         classes = self.table[found]

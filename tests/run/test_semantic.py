@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,7 @@ def test_a_resumed_training_ends_with_equal_weights(run: Path, recipe: Path, tmp
 def test_evaluation_and_windows(run: Path, recipe: Path, tmp_path: Path) -> None:
     common = ["--cfg", str(recipe), "--load_ckpt", str(run / "ckpt" / "model_step6.pth")]
     assert test.main([*common, "--output_dir", str(tmp_path / "whole"), "--vis"]) == 0
+    assert re.search(r"3 images in \S+ \(\d+\.\d+ s/image\)", (tmp_path / "whole" / "log.txt").read_text())
     options = ["--set", "SEMANTIC.WINDOW", "(100, 100)", "SEMANTIC.WINDOW_OVERLAP", "0.5"]
     assert test.main([*common, "--output_dir", str(tmp_path / "window"), *options]) == 0
     whole, window = (
