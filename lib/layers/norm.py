@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_BAND_NUMBERS = 1 << 17
-_LARGE_MAP = 1 << 19
+_BAND_NUMBERS = 1 << 17  # of a map, at a time: half a mebibyte in float32
+_LARGE_MAP = 1 << 19  # numbers of one image, from which bands are faster than PyTorch's own gradient
 
 NormBuilder = Callable[[int], nn.Module]
 """Builds a normalisation layer for a number of channels."""
