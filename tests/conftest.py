@@ -15,6 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from fpt.core.config import load_cfg
 from fpt.dataloaders.build import build_train_loader
@@ -296,3 +299,22 @@ def coco_folder(tmp_path: Path) -> CocoFolder:
         ],
     }
     return folder
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes, in forward and backward."""
+
+    num_elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.num_elements = max(self.num_elements, leaf.numel())
+        return out
+
+
+@pytest.fixture
+def largest_tensor() -> LargestTensor:
+    """A context; ``num_elements`` is then the size of the largest tensor that was made in it."""
+    return LargestTensor()

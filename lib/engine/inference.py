@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fpt.structures.boxes import scale_inclusive
 from fpt.structures.detections import Detections
 from fpt.structures.paste import encode_masks
+from fpt.utils.heap import HeapGaps
 from fpt.utils.timer import format_duration
 
 if TYPE_CHECKING:
@@ -115,11 +116,12 @@ def run_inference(
     was_training = model.training
     model.eval()
     found: list[Detections] = []
-    progress = Progress(num_images, log_seconds)
+    progress, gaps = Progress(num_images, log_seconds), HeapGaps()
     try:
         for batch in loader:
             found += detect_batch(model, batch, device=device, amp_dtype=amp_dtype, mask_threshold=mask_threshold)
             progress.report(len(found))
+            gaps.after_item()
             if should_stop():
                 break
     finally:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fpt.engine.score_rows import Mirrored, ScoreRows, Whole, Windows, resized
 from fpt.modeling.semantic.segmentor import SemanticSegmentor
 
 _BAND_ROWS = 64
@@ -50,39 +51,38 @@ def segment_image(
     Returns:
         Classes uint8 or int16 [H, W], and scores float32 [H, W], the probability of each pixel's class.
     """
-    total: Tensor | None = None
-    views = [(scale, flip) for scale in settings.scales for flip in (False, True)[: 1 + settings.is_mirrored]]
-    for scale, is_flipped in views:
+    views: list[ScoreRows] = []
+    for scale in settings.scales:
         view = _resize(image, scale)
-        with torch.autocast(image.device.type, dtype=settings.amp_dtype, enabled=settings.amp_dtype is not None):
-            logits = _logits(model, view.flip(-1) if is_flipped else view, settings)
-        if is_flipped:
-            logits = logits.flip(-1)[list(settings.flip_order)]
-        logits = logits.float()
-        if tuple(logits.shape[-2:]) != tuple(size_hw):
-            logits = F.interpolate(logits[None], size=size_hw, mode="bilinear", align_corners=False)[0]
-        if len(views) > 1:
-            logits = torch.softmax(logits, dim=0)
-        total = logits if total is None else total.add_(logits)
-    assert total is not None
-    return _highest(total, num_views=len(views))
+        for is_flipped in (False, True)[: 1 + settings.is_mirrored]:
+            with torch.autocast(image.device.type, dtype=settings.amp_dtype, enabled=settings.amp_dtype is not None):
+                logits = _logits(model, view.flip(-1) if is_flipped else view, settings)
+            if is_flipped:
+                logits = Mirrored(logits, settings.flip_order)
+            views.append(resized(logits, size_hw))
+    return _highest(views, size_hw)
 
 
-def _highest(total: Tensor, *, num_views: int) -> tuple[Tensor, Tensor]:
-    """Classes [H, W] and their probabilities from summed probabilities [C, H, W], or from the logits of a single view.
+def _highest(views: Sequence[ScoreRows], size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Classes [H, W] and their probabilities, of which views are averaged, from logits.
 
-    In bands of rows: a large image's maps of all classes take hundreds of megabytes each.
+    In bands of rows: a large image's maps of all classes would take hundreds of megabytes each.
     """
-    dtype = torch.uint8 if len(total) <= 256 else torch.int16
-    classes = torch.empty(total.shape[1:], dtype=dtype, device=total.device)
-    scores = torch.empty(total.shape[1:], device=total.device)
-    for top in range(0, total.shape[1], _BAND_ROWS):
-        rows = slice(top, top + _BAND_ROWS)
-        highest, index = total[:, rows].max(dim=0)
-        classes[rows] = index.to(dtype)
-        is_single = num_views == 1
-        scores[rows] = (highest - total[:, rows].logsumexp(dim=0)).exp() if is_single else highest / num_views
-    return classes, scores
+    classes, scores = [], []
+    for top in range(0, size_hw[0], _BAND_ROWS):
+        bands = [view.rows(top, min(top + _BAND_ROWS, size_hw[0])) for view in views]
+        if len(bands) == 1:
+            highest, index = bands[0].max(dim=0)
+            probability = (highest - bands[0].logsumexp(dim=0)).exp()
+        else:
+            total = torch.softmax(bands[0], dim=0)
+            for band in bands[1:]:
+                total += torch.softmax(band, dim=0)
+            highest, index = total.max(dim=0)
+            probability = highest / len(bands)
+        classes.append(index.to(torch.uint8 if len(bands[0]) <= 256 else torch.int16))
+        scores.append(probability)
+    return torch.cat(classes), torch.cat(scores)
 
 
 def _resize(image: Tensor, scale: float) -> Tensor:
@@ -93,22 +93,17 @@ def _resize(image: Tensor, scale: float) -> Tensor:
     return resized[0]
 
 
-def _logits(model: SemanticSegmentor, image: Tensor, settings: SegmentationSettings) -> Tensor:
-    """Logits [C, h, w]; of windows the mean where they overlap."""
+def _logits(model: SemanticSegmentor, image: Tensor, settings: SegmentationSettings) -> ScoreRows:
+    """Logits of the image's size; of windows the mean where they overlap."""
     height, width = image.shape[-2:]
-    if settings.window_hw is None or (height <= settings.window_hw[0] and width <= settings.window_hw[1]):
-        return model.logits(image[None])[0]
-    rows = window_starts(height, settings.window_hw[0], settings.overlap)
-    columns = window_starts(width, settings.window_hw[1], settings.overlap)
-    h, w = min(height, settings.window_hw[0]), min(width, settings.window_hw[1])
-    total = torch.zeros(len(settings.flip_order), height, width, device=image.device)
-    count = torch.zeros(height, width, device=image.device)
-    for top in rows:
-        for left in columns:
-            part = (..., slice(top, top + h), slice(left, left + w))
-            total[part] += model.logits(image[part][None])[0]
-            count[part] += 1
-    return total.div_(count)
+    window = settings.window_hw or (height, width)
+    h, w = min(height, window[0]), min(width, window[1])
+    parts = []
+    for top in window_starts(height, window[0], settings.overlap):
+        for left in window_starts(width, window[1], settings.overlap):
+            logits = model.coarse_logits(image[None, :, top : top + h, left : left + w])[0]
+            parts.append((top, left, resized(Whole(logits.float()), (h, w))))
+    return parts[0][2] if len(parts) == 1 else Windows(parts, (height, width))
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:

@@ -12,6 +12,7 @@ from fpt.engine.metrics import Record
 from fpt.engine.state import TrainState
 from fpt.engine.train_step import SkipWriter, StepSettings, TrainingStep
 from fpt.solver.optimizer import set_learning_rate
+from fpt.utils.heap import HeapGaps
 from fpt.utils.memory import memory_mib, resident_mib
 
 if TYPE_CHECKING:
@@ -71,10 +72,12 @@ def train(
         NonFiniteLossError: `settings.max_skipped` steps in a row were skipped.
     """
     step = TrainingStep(model=model, state=state, batches=batches, settings=settings, on_skip=on_skip)
+    gaps = HeapGaps()
     while state.step < settings.max_iter:
         rate = schedule(state.step)
         set_learning_rate(state.optimizer, rate)
         step()
+        gaps.after_item()
         stopping = should_stop()
         if settings.has_record(state.step) or stopping:
             record = _make_record(state, settings, rate)

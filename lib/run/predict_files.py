@@ -12,7 +12,7 @@ from fpt.run.predictor import Predictor
 from fpt.run.semantic_prediction import IDS
 from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
-from fpt.utils.heap import keep_freed_memory
+from fpt.utils.heap import HeapGaps, keep_freed_memory
 from fpt.utils.own_files import claim_outputs, recorded
 from fpt.visualization.draw import ColourBy
 from fpt.visualization.image_output import explained_output, merge_pdfs
@@ -75,6 +75,7 @@ def predict_files(
     from_main(lambda: claim_outputs(targets, inputs=images))
     written: list[Path] = []
     failures: list[Path] = []
+    gaps = HeapGaps()
     for index in range(*share_of_range(0, len(images))):
         files = [_with_suffix(output_dir / names[index], suffix) for suffix in _all(formats, merges_pdfs)]
         try:
@@ -83,6 +84,7 @@ def predict_files(
         except UserError as error:
             failures.append(images[index])
             _LOGGER.error("%s", error)
+        gaps.after_item()
     gathered = gather_on_main((written, failures))
     if gathered is None:
         return PredictedFiles(written=written, failures=failures)

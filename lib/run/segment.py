@@ -30,6 +30,7 @@ from fpt.structures.keypoints import flip_order
 from fpt.structures.semantic_classes import CITYSCAPES, CITYSCAPES_IDS
 from fpt.utils.distributed import from_main, gather_everywhere, max_over_processes, share_of_range
 from fpt.utils.errors import UserError
+from fpt.utils.heap import HeapGaps
 from fpt.utils.own_files import recorded
 from fpt.visualization.image_output import explained_output, save_image
 from fpt.visualization.segmentation import draw_classes_side_by_side
@@ -154,7 +155,7 @@ class _Part:
         )
         was_training, device = self.model.training, torch.device(self.cfg.DEVICE)
         self.model.eval()
-        progress, done = Progress(end - start), 0
+        progress, gaps, done = Progress(end - start), HeapGaps(), 0
         try:
             for done, batch in enumerate(loader, start=1):
                 image = batch.images[0].to(device)
@@ -162,6 +163,7 @@ class _Part:
                 assert batch.targets is not None
                 self._finish(batch.image_ids[0], found.cpu().numpy(), batch.targets[0]["classes"].numpy())
                 progress.report(done)
+                gaps.after_item()
                 if should_stop():
                     break
         finally:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fpt.core.config import load_cfg
@@ -31,7 +33,7 @@ class Local(SemanticSegmentor):
         nn.Module.__init__(self)
         self.weight = nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)) / 50)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def coarse_logits(self, images: Tensor) -> Tensor:
         return torch.einsum("ck,nkhw->nchw", self.weight, images.float())
 
 
@@ -66,7 +68,7 @@ def test_the_mirrored_image_exchanges_left_and_right() -> None:
     """A model that sees sides: class 2 (left) where the pixel is in the left half, class 3 (right) else."""
 
     class Sides(Local):
-        def logits(self, images: Tensor) -> Tensor:
+        def coarse_logits(self, images: Tensor) -> Tensor:
             w = images.shape[-1]
             logits = torch.zeros(len(images), 4, *images.shape[-2:])
             logits[:, 2, :, : w // 2], logits[:, 3, :, w // 2 :] = 5, 5
@@ -87,6 +89,31 @@ def test_scales_are_averaged_and_the_size_is_the_originals(model: SemanticSegmen
     assert classes.dtype == torch.uint8
     assert 0.25 <= scores.min()
     assert scores.max() <= 1
+
+
+def test_probabilities_are_those_of_whole_maps_averaged(model: SemanticSegmentor) -> None:
+    image, order, size_hw = _image(64, 96), [0, 1, 3, 2], (51, 77)
+    settings = replace(PLAIN, scales=(0.5, 1.0), is_mirrored=True, flip_order=order)
+    classes, scores = segment_image(model, image, settings, size_hw=size_hw)
+    total = torch.zeros(4, *size_hw)
+    with torch.no_grad():
+        for view in (F.interpolate(image[None].float(), (32, 48), mode="bilinear", antialias=True)[0], image):
+            straight, mirrored = model.logits(view[None]), model.logits(view.flip(-1)[None]).flip(-1)[:, order]
+            for logits in (straight, mirrored):
+                total += F.interpolate(logits, size_hw, mode="bilinear").softmax(dim=1)[0] / 4
+    torch.testing.assert_close(scores, total.amax(0), atol=1e-5, rtol=0)
+    assert (total.gather(0, classes.long()[None])[0] >= total.amax(0) - 1e-5).all()
+
+
+@pytest.mark.parametrize("settings", [PLAIN, replace(PLAIN, window_hw=(200, 300)), replace(PLAIN, is_mirrored=True)])
+def test_no_map_of_all_classes_at_the_images_size_exists(settings: SegmentationSettings, largest_tensor: Any) -> None:
+    class Strided(Local):
+        def coarse_logits(self, images: Tensor) -> Tensor:
+            return super().coarse_logits(images[..., ::8, ::8])
+
+    with largest_tensor as largest:
+        segment_image(Strided(), _image(512, 768), settings, size_hw=(512, 768))
+    assert 0 < largest.num_elements <= 3 * 512 * 768 < 4 * 512 * 768
 
 
 @pytest.mark.parametrize(("length", "window"), [(10, 10), (5, 10), (11, 10), (100, 30), (769, 321)])

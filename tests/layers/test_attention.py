@@ -6,8 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fpt.layers import attention_chunks
 from fpt.layers.attention import local_mixture_attention, mixture_attention
@@ -89,25 +87,11 @@ def test_gradients_equal_the_dense_formula(operands, dense, similarity, size, is
         assert (grad - reference).abs().max() <= 1e-4 * reference.abs().max()
 
 
-def test_no_matrix_of_all_pairs_exists(operands):
+def test_no_matrix_of_all_pairs_exists(operands, largest_tensor):
     q, k, v, w = (x.requires_grad_() for x in operands(4000, 3000, 8, 8, 4, batch=1))
-    largest = LargestTensor()
-    with largest:
+    with largest_tensor as largest:
         mixture_attention(q, k, v, w, similarity="euclidean").sum().backward()
     assert largest.num_elements <= attention_chunks._CHUNK_LOGITS < 4000 * 3000
-
-
-class LargestTensor(TorchDispatchMode):
-    """Notes the largest tensor that any operation makes, in forward and backward."""
-
-    num_elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for x in tree_leaves(out):
-            if isinstance(x, Tensor):
-                self.num_elements = max(self.num_elements, x.numel())
-        return out
 
 
 @pytest.mark.parametrize("similarity", ["dot", "euclidean"])

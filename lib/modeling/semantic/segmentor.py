@@ -88,8 +88,11 @@ class SemanticSegmentor(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """Images [N, 3, h, w] of one size -> logits [N, C, h, w]."""
-        features = self.backbone(self.normalizer(list(images)).tensor)
-        return _resize(self.head(self._levels(features)), images.shape[-2:])
+        return _resize(self.coarse_logits(images), images.shape[-2:])
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        """Images [N, 3, h, w] of one size -> logits at the head's stride, [N, C, h', w']."""
+        return self.head(self._levels(self.backbone(self.normalizer(list(images)).tensor)))
 
     def _levels(self, features: OrderedDict[str, Tensor]) -> list[Tensor]:
         return [*self.neck(features).values(), *self.neck.context(features)]  # type: ignore[operator]
