@@ -22,8 +22,11 @@ from fpt.checkpoint.safe_load import check_kind, require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
-_GAINS, _FUSIONS, _REDUCTION = "neck.transformer.gains.", "neck.transformer.fusions.", ".reduction."
-"""In names of weights: the gains of MODEL.FPT.START identity, fusions, and what bottleneck ones alone have."""
+_GAINS, _FUSIONS, _STAGES = "neck.transformer.gains.", "neck.transformer.fusions.", ".downsampl"
+"""In names of weights: the gains of MODEL.FPT.START identity, fusions, and the strided convolutions of RT."""
+
+_OF_FUSIONS = {".mixing.": "coarse", ".reduction.": "bottleneck", ".conv.": "concat"}
+"""In names of weights of fusions: what is MODEL.FPT.FUSION's; the first that fits."""
 
 FORMAT = 2
 """Format 1 is read too: see ``fpt.checkpoint.format_1``."""
@@ -240,12 +243,17 @@ def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str |
 
 def _advice(missing: list[str], extra: list[str]) -> str:
     """Which options of the transformer the weights were trained with, where these alone differ."""
-    is_transformer_alone = all(_GAINS in name or _FUSIONS in name for name in missing + extra)
+    is_transformer_alone = all(any(part in name for part in (_GAINS, _FUSIONS, _STAGES)) for name in missing + extra)
+    fusions = [name for name in extra if _FUSIONS in name]
     options = []
-    if any(_REDUCTION in name for name in missing):
-        options.append("MODEL.FPT.FUSION to concat (and QUERY_STRIDE to 1 if that is not in its yaml file)")
-    elif any(_REDUCTION in name for name in extra):
-        options.append("MODEL.FPT.FUSION to bottleneck")
+    for part, fusion in _OF_FUSIONS.items():
+        if any(part in name for name in fusions):
+            note = " (and QUERY_STRIDE to 1 if that is not in its yaml file)" if fusion == "concat" else ""
+            options.append(f"MODEL.FPT.FUSION to {fusion}{note}")
+            break
+    stages = [name for name in extra if _STAGES in name]
+    if stages:
+        options.append(f"MODEL.FPT.SHARE_DOWNSAMPLING to {not any('.renderings.' in name for name in stages)}")
     if any(_GAINS in name for name in missing + extra):
         options.append(f"MODEL.FPT.START to {'paper' if any(_GAINS in name for name in missing) else 'identity'}")
     if not (options and is_transformer_alone):

@@ -40,10 +40,16 @@ FPT: Group = {
     ),
     # Outputs of the transformers.
     "FUSION": Option(
-        "bottleneck",
+        "coarse",
         "concat = one 3x3 convolution over all parts of a level, as published; bottleneck = a 1x1 over them, then a "
-        "3x3.",
-        choices=("concat", "bottleneck"),
+        "3x3; coarse = a bottleneck on the grid of QUERY_STRIDE, brought back bilinearly and added to the level's own "
+        "map (START identity).",
+        choices=("concat", "bottleneck", "coarse"),
+    ),
+    "SHARE_DOWNSAMPLING": Option(
+        True,
+        "RT to all coarser levels reads one chain of stride-2 convolutions of a fine map; False = a chain for each "
+        "pair of levels, as published.",
     ),
     "START": Option(
         "identity",

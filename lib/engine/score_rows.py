@@ -28,7 +28,11 @@ class ScoreRows(Protocol):
 
 @dataclass(frozen=True)
 class Whole:
-    """A tensor [C, H, W]."""
+    """A tensor of scores.
+
+    Attributes:
+        scores: [C, H, W].
+    """
 
     scores: Tensor
 
@@ -42,7 +46,12 @@ class Whole:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """Left and right exchanged, in the image and among the classes: class c becomes class ``order[c]``."""
+    """Left and right exchanged, in the image and among the classes.
+
+    Attributes:
+        source: what is mirrored.
+        order: class that each class becomes.
+    """
 
     source: ScoreRows
     order: Sequence[int]
@@ -57,7 +66,12 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class Windows:
-    """Parts (top, left, scores) that cover the whole; where they overlap, their mean."""
+    """Parts that cover the whole; where they overlap, their mean.
+
+    Attributes:
+        parts: top, left and scores of each.
+        size_hw: height and width of the whole.
+    """
 
     parts: Sequence[tuple[int, int, ScoreRows]]
     size_hw: tuple[int, int]
@@ -81,6 +95,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class _Resized:
+    """Bilinear, as F.interpolate with align_corners False gives it.
+
+    Attributes:
+        source: scores of another size.
+        size_hw: height and width of this one.
+    """
+
     source: ScoreRows
     size_hw: tuple[int, int]
 

@@ -22,7 +22,7 @@ from fpt.utils.errors import UserError
 
 _LOGGER = logging.getLogger("fpt")
 
-_BEFORE = {"START": "paper", "FUSION": "concat", "QUERY_STRIDE": 1}
+_BEFORE = {"START": "paper", "FUSION": "concat", "QUERY_STRIDE": 1, "SHARE_DOWNSAMPLING": False}
 """MODEL.FPT of configurations that do not name them, which are from before these options."""
 
 

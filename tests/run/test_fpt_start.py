@@ -39,7 +39,8 @@ def test_a_trained_detector_finds_the_same_the_moment_fpt_is_put_in(trained) -> 
             torch.testing.assert_close(b[key], value, rtol=0, atol=1e-5)
 
 
-PAPER = ["MODEL.FPT.START", "paper", "MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1"]
+START, OWN = ["MODEL.FPT.START", "paper"], ["MODEL.FPT.SHARE_DOWNSAMPLING", "False"]
+PAPER = [*START, "MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1", *OWN]
 
 
 def test_a_checkpoint_from_before_these_options_is_one_of_the_papers_form(trained, tmp_path: Path) -> None:
@@ -51,9 +52,10 @@ def test_a_checkpoint_from_before_these_options_is_one_of_the_papers_form(traine
     save_checkpoint(tmp_path / "old.pth", _checkpoint(cfg, config=config))
     options = Predictor(tmp_path / "old.pth", device="cpu").cfg.MODEL.FPT
     assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("paper", "concat", 1)
+    assert not options.SHARE_DOWNSAMPLING
     advice = (
-        r"Set MODEL.FPT.FUSION to concat \(and QUERY_STRIDE to 1 if that is not in its yaml file\) and MODEL.FPT.START "
-        "to paper: that is how its transformer was trained"
+        r"Set MODEL.FPT.FUSION to concat \(and QUERY_STRIDE to 1 if that is not in its yaml file\) and "
+        "MODEL.FPT.SHARE_DOWNSAMPLING to False and MODEL.FPT.START to paper: that is how its transformer was trained"
     )
     with pytest.raises(UserError, match=advice):
         Predictor(tmp_path / "old.pth", cfg=load_cfg(trained.cfg, FPT))
@@ -63,10 +65,13 @@ def test_a_checkpoint_of_today_says_how_it_was_trained(trained, tmp_path: Path) 
     cfg = load_cfg(trained.cfg, FPT)
     save_checkpoint(tmp_path / "new.pth", _checkpoint(cfg, config=cfg.dump()))
     options = Predictor(tmp_path / "new.pth", device="cpu").cfg.MODEL.FPT
-    assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("identity", "bottleneck", 8)
+    assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("identity", "coarse", 8)
+    assert options.SHARE_DOWNSAMPLING
+    shared = "MODEL.FPT.SHARE_DOWNSAMPLING to True"
     for pairs, advice in (
-        (PAPER, "Set MODEL.FPT.FUSION to bottleneck and MODEL.FPT.START to identity"),
-        (PAPER[:2], "Set MODEL.FPT.START to identity"),
+        (PAPER, f"Set MODEL.FPT.FUSION to coarse and {shared} and MODEL.FPT.START to identity"),
+        (OWN, f"Set {shared}:"),
+        (["MODEL.FPT.FUSION", "bottleneck"], "Set MODEL.FPT.FUSION to coarse:"),
     ):
         with pytest.raises(UserError, match=advice):
             Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, *pairs]))

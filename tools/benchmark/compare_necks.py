@@ -25,7 +25,7 @@ from fpt.utils.own_files import claim_outputs, recorded
 _LOGGER = logging.getLogger("fpt")
 
 _INTERACTIONS, _START = "MODEL.FPT.INTERACTIONS", "MODEL.FPT.START"
-_FUSION, _QUERY_STRIDE = "MODEL.FPT.FUSION", "MODEL.FPT.QUERY_STRIDE"
+_FUSION, _QUERY_STRIDE, _SHARE = "MODEL.FPT.FUSION", "MODEL.FPT.QUERY_STRIDE", "MODEL.FPT.SHARE_DOWNSAMPLING"
 
 VARIANTS: dict[str, dict[str, str] | None] = {
     "FPN": None,
@@ -33,10 +33,10 @@ VARIANTS: dict[str, dict[str, str] | None] = {
     "FPN+GT": {_INTERACTIONS: "('grounding',)"},
     "FPN+RT": {_INTERACTIONS: "('rendering',)"},
     "FPN+FPT": {},
-    "FPN+FPT-paper": {_START: "paper", _FUSION: "concat", _QUERY_STRIDE: "1"},
-    "FPN+FPT-concat": {_START: "identity", _FUSION: "concat", _QUERY_STRIDE: "1"},
-    "FPN+FPT-bottleneck": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "1"},
-    "FPN+FPT-default": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "8"},
+    "FPN+FPT-paper": {_START: "paper", _FUSION: "concat", _QUERY_STRIDE: "1", _SHARE: "False"},
+    "FPN+FPT-concat": {_START: "identity", _FUSION: "concat", _QUERY_STRIDE: "1", _SHARE: "False"},
+    "FPN+FPT-bottleneck": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "8", _SHARE: "False"},
+    "FPN+FPT-default": {_START: "identity", _FUSION: "coarse", _QUERY_STRIDE: "8", _SHARE: "True"},
 }
 """Options of each neck; None = the base pyramid alone."""
 

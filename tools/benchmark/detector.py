@@ -27,7 +27,8 @@ from neck import image_size
 
 PHASES = ("forward", "training")
 _FPT = ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body_fpt")
-_PUBLISHED = ("MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1", "MODEL.FPT.MAX_KEYS", "1024")
+_OWN = ("MODEL.FPT.SHARE_DOWNSAMPLING", "False")
+_PUBLISHED = (*_OWN, *("MODEL.FPT.FUSION", "concat", "MODEL.FPT.QUERY_STRIDE", "1", "MODEL.FPT.MAX_KEYS", "1024"))
 CASES: dict[str, tuple[str, ...] | None] = {
     "torchvision": None,
     "FPN": ("MODEL.CONV_BODY", "FPN.ResNet50_conv5_body"),
@@ -35,7 +36,8 @@ CASES: dict[str, tuple[str, ...] | None] = {
     "FPT-16": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "16"),
     "FPT-1024": (*_FPT, "MODEL.FPT.MAX_KEYS", "1024"),
     "FPT-exact-keys": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
-    "FPT-bottleneck": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "1"),
+    "FPT-own": (*_FPT, *_OWN),
+    "FPT-bottleneck": (*_FPT, *_OWN, "MODEL.FPT.FUSION", "bottleneck"),
     "FPT-concat": (*_FPT, *_PUBLISHED),
     "FPT-paper": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper"),
     "FPT-paper-exact": (*_FPT, *_PUBLISHED, "MODEL.FPT.START", "paper", "MODEL.FPT.MAX_KEYS", "0"),

@@ -59,7 +59,8 @@ def part_modules(model: GeneralizedRCNN) -> dict[str, list[nn.Module]]:
     if isinstance(transformer, FeaturePyramidTransformer):
         modules["ST"] = list(transformer.selfs.values())
         modules["GT"] = list(transformer.groundings.values())
-        modules["RT"] = list(transformer.renderings.values())
+        shared = [] if transformer.downsampling is None else [transformer.downsampling]
+        modules["RT"] = [*transformer.renderings.values(), *shared]
         modules["fusion"] = [*transformer.fusions, *([transformer.gains] if transformer.gains is not None else [])]
     modules["RPN"] = [model.rpn]
     return modules

@@ -171,6 +171,11 @@ def _build_transformer(
             f"MODEL.FPT.START is identity, but the levels of the pyramid have {pyramid.out_channels} channels and the "
             f"outputs FPN.DIM = {cfg.FPN.DIM}: make them equal, or set MODEL.FPT.START to paper"
         )
+    if options.START == "paper" and options.FUSION == "coarse":
+        raise UserError(
+            "MODEL.FPT.START is paper, but MODEL.FPT.FUSION coarse is added to the level's own map: set FUSION to "
+            "concat (as published) or bottleneck, or START to identity"
+        )
     return FeaturePyramidTransformer(
         in_channels=pyramid.out_channels,  # type: ignore[arg-type]
         num_levels=len(strides),
@@ -184,6 +189,7 @@ def _build_transformer(
         level_strides=_level_strides(cfg, strides),
         fusion=options.FUSION,
         query_strides=[1 if options.LOCAL_WINDOW else max(1, options.QUERY_STRIDE // stride) for stride in strides],
+        shares_downsampling=options.SHARE_DOWNSAMPLING,
         start=options.START,
         norm=norms(norm)[options.NORM],
         dropblock_size=options.DROPBLOCK_SIZE,

@@ -6,7 +6,8 @@ where one tells the other. Here the normalised map, or any other that is cheap t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,28 @@ def made_again(function: Callable[[], Tensor]) -> Tensor:
         return function()
     out: Tensor = checkpoint(function, use_reentrant=False, preserve_rng_state=False)
     return out
+
+
+@contextmanager
+def not_kept(x: Tensor, make: Callable[[], Tensor]) -> Iterator[None]:
+    """Operations within the block that need x for their backward do not keep it; backward calls make() for it."""
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        yield
+        return
+    kind, dtype, place = x.device.type, x.dtype, (x.data_ptr(), x.shape, x.stride())
+    is_mixed = torch.amp.autocast_mode.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+    def pack(saved: Tensor) -> Tensor | None:
+        return None if (saved.data_ptr(), saved.shape, saved.stride()) == place else saved
+
+    def unpack(saved: Tensor | None) -> Tensor:
+        if saved is not None:
+            return saved
+        with torch.no_grad(), torch.autocast(kind, dtype=dtype) if is_mixed else nullcontext():
+            return make()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield
 
 
 class Pending(NamedTuple):
@@ -49,7 +72,11 @@ class Pending(NamedTuple):
 def pending(x: Tensor, norm: nn.Module, area: Area) -> Pending:
     """The map before its normalisation; after it where the normalisation counts its calls, as BatchNorm does."""
     waits = Pending(x, norm, area)
-    return waits if isinstance(norm, (nn.GroupNorm, nn.Identity)) else Pending(waits.finish(), nn.Identity(), area)
+    return waits if _may_be_repeated(norm) else Pending(waits.finish(), nn.Identity(), area)
+
+
+def _may_be_repeated(norm: nn.Module) -> bool:
+    return isinstance(norm, (nn.GroupNorm, nn.Identity))
 
 
 class ConvNorm(nn.Module):
@@ -93,3 +120,12 @@ class ConvNorm(nn.Module):
     def convolve(self, make_input: Callable[[], Tensor], area: Area) -> Pending:
         """The convolution of a map that backward makes again; its normalisation is still to come."""
         return pending(made_again(lambda: self.conv(make_input())), self.norm, area)
+
+    def postponed(self, make_input: Callable[[], Tensor], area: Area) -> Callable[[], Tensor]:
+        """What makes the output [B, C, H, W] of this layer, from its input on: for use where it is made again.
+
+        Where the normalisation counts its calls it is made now, once.
+        """
+        if _may_be_repeated(self.norm):
+            return lambda: self(make_input(), area)
+        return self.convolve(make_input, area).finish

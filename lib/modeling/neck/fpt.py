@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fpt.layers.dropblock import DropBlock
 from fpt.modeling.neck.area import NormFactory, Sizes, level_area
 from fpt.modeling.neck.conv_norm import Pending, made_again
-from fpt.modeling.neck.fusion import Parts, make_fusion
+from fpt.modeling.neck.fusion import CoarseFusion, Parts, make_fusion
 from fpt.modeling.neck.grounding_transformer import GroundingTransformer, LocalGroundingTransformer
 from fpt.modeling.neck.pyramid_checks import (
     INTERACTIONS,
@@ -26,7 +26,7 @@ from fpt.modeling.neck.pyramid_checks import (
 )
 from fpt.modeling.neck.pyramid_keys import KeyTokens, key_tokens
 from fpt.modeling.neck.query_grid import QueryGrid, query_grid
-from fpt.modeling.neck.rendering_transformer import RenderingTransformer
+from fpt.modeling.neck.rendering_transformer import RenderingTransformer, SharedDownsampling
 from fpt.modeling.neck.self_transformer import SelfTransformer
 
 
@@ -49,10 +49,13 @@ class FeaturePyramidTransformer(nn.Module):
         max_keys: maps with more positions are averaged down to at most this many keys; 0 = exact (ours).
         level_strides: size ratio of each level to the one below it (2, or 1 for levels of one size); None = all 2.
         fusion: "concat" = one 3x3 convolution over all parts, as published; "bottleneck" (ours) = a 1x1 over all parts,
-            then a 3x3, for a third of the products.
+            then a 3x3, for a third of the products; "coarse" (ours) = a bottleneck on the grid of query_strides,
+            brought back bilinearly, which needs the start "identity".
         query_strides: of each level, cells a side that ask ST and GT as one, their mean; what they get is brought back
             bilinearly (ours). None = 2 on a finest level that is twice as large as the next, 1 elsewhere; all 1 =
             exact, and as it must be with a local window.
+        shares_downsampling: RT to all coarser levels reads one chain of stride-2 convolutions of a fine map (ours);
+            else each RT has its own, as published.
         start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
             output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
         norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
@@ -60,8 +63,8 @@ class FeaturePyramidTransformer(nn.Module):
         dropblock_keep_prob: share that DropBlock keeps; 1 = off.
 
     Raises:
-        ValueError: an unknown interaction or start, fewer than two levels, level_strides that do not fit, or a start
-            from the identity to other channels.
+        ValueError: an unknown interaction, fusion or start, fewer than two levels, level_strides that do not fit, a
+            start from the identity to other channels, or another start with a coarse fusion.
         TypeError: a norm that is no callable.
     """
 
@@ -78,8 +81,9 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: int = 0,
         max_keys: int = 256,
         level_strides: Sequence[int] | None = None,
-        fusion: str = "bottleneck",
+        fusion: str = "coarse",
         query_strides: Sequence[int] | None = None,
+        shares_downsampling: bool = True,
         start: str = "identity",
         norm: NormFactory | None = None,
         dropblock_size: int = 5,
@@ -88,11 +92,9 @@ class FeaturePyramidTransformer(nn.Module):
         super().__init__()
         self.level_strides = check_levels(num_levels, level_strides, interactions)
         check_norm(norm)
-        self.in_channels = in_channels
-        self.num_levels = num_levels
-        self.max_keys = max_keys
+        self.in_channels, self.num_levels = in_channels, num_levels
+        self.max_keys, self.local_window = max_keys, local_window
         self.query_strides = check_query_strides(self.level_strides, query_strides, local_window)
-        self.local_window = local_window
         self.out_channels = out_channels or in_channels
         key_channels = key_channels or _half(in_channels, math.lcm(num_mixtures_self, num_mixtures_grounding))
         levels = range(num_levels)
@@ -106,11 +108,14 @@ class FeaturePyramidTransformer(nn.Module):
         self.selfs = nn.ModuleDict({str(level): make_self() for level in levels if use["self"]})
         grounded, rendered = (pairs if use[name] else [] for name in ("grounding", "rendering"))
         self.groundings = nn.ModuleDict({_pair(*pair): make_grounding(steps[pair]) for pair in grounded})
-        self.renderings = nn.ModuleDict({_pair(*pair[::-1]): make_rendering(steps[pair]) for pair in rendered})
+        chains = dict.fromkeys(pairs) if shares_downsampling else steps
+        self.renderings = nn.ModuleDict({_pair(*pair[::-1]): make_rendering(chains[pair]) for pair in rendered})
+        shared = SharedDownsampling(channels=in_channels, level_strides=self.level_strides, norm=norm)
+        self.downsampling = shared if shares_downsampling and use["rendering"] else None
         make = partial(make_fusion, fusion, channels=in_channels, out_channels=self.out_channels, norm=norm)
         self.fusions = nn.ModuleList(make(num_parts=number) for number in _num_parts(num_levels, use))
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
-        check_start(start, in_channels, self.out_channels)
+        check_start(start, fusion, in_channels, self.out_channels)
         self.gains = nn.ParameterList(torch.zeros(in_channels) for _ in levels) if start == "identity" else None
         self._initialise()
 
@@ -138,10 +143,13 @@ class FeaturePyramidTransformer(nn.Module):
         keys = [key_tokens(x, area.valid_hw, self.max_keys) for x, area in zip(maps, areas, strict=True)]
         means = [area.mean(x) for x, area in zip(maps, areas, strict=True)]
         grids = [query_grid(x, area, side) for x, area, side in zip(maps, areas, self.query_strides, strict=True)]
-        pyramid = (maps, keys, means, grids)
-        outputs = []
-        for level, fusion in enumerate(self.fusions):
-            outputs.append(self._output(level, maps[level], fusion(self._interact(level, *pyramid), grids[level])))
+        downsampled = {} if self.downsampling is None else self.downsampling(maps, areas)
+        pyramid = (maps, keys, means, grids, downsampled)
+        kept = [self.dropblock.mask(x) for x in maps]
+        outputs: list[Tensor] = []
+        for level in reversed(range(self.num_levels)):  # backward then begins with the finest: most memory is free soon
+            fused = self.fusions[level](self._interact(level, *pyramid), grids[level])
+            outputs.insert(0, self._output(level, maps[level], fused, grids[level], kept[level]))
         return OrderedDict(zip(features, outputs, strict=True))
 
     def self_transformer(self, level: int) -> SelfTransformer:
@@ -163,7 +171,13 @@ class FeaturePyramidTransformer(nn.Module):
         return module
 
     def _interact(
-        self, level: int, maps: list[Tensor], keys: list[KeyTokens], means: list[Tensor], grids: list[QueryGrid]
+        self,
+        level: int,
+        maps: list[Tensor],
+        keys: list[KeyTokens],
+        means: list[Tensor],
+        grids: list[QueryGrid],
+        downsampled: dict[tuple[int, int], Pending],
     ) -> Parts:
         """What the fusion of a level reads: its own map, then ST, GT from the coarser and RT from the finer levels."""
         here, grid = maps[level], grids[level]
@@ -179,20 +193,23 @@ class FeaturePyramidTransformer(nn.Module):
         for fine in range(level) if self.renderings else ():
             passed = [grids[i].area for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2]
             rendering = self.rendering_transformer(level, fine)
-            rendered.append(rendering(here, maps[fine], means[fine], passed or [grid.area]))
-        return Parts(here, attended, rendered)
+            source = downsampled.get((fine, level), maps[fine])
+            rendered.append(rendering(here, source, means[fine], passed or [grid.area]))
+        return Parts(here, asking, attended, rendered)
 
-    def _output(self, level: int, own: Tensor, fused: Pending) -> Tensor:
-        """The output of a level [B, C, H, W] from its own map and the fusion."""
-        kept = self.dropblock.mask(fused.map)
+    def _output(self, level: int, own: Tensor, fused: Pending, grid: QueryGrid, kept: Tensor | None) -> Tensor:
+        """The output of a level [B, C, H, W] from its own map, the fusion and DropBlock's mask."""
+        gain = None if self.gains is None else self.gains[level].to(fused.map.dtype).view(-1, 1, 1)
+        if isinstance(self.fusions[level], CoarseFusion):
+            assert gain is not None
+            change = grid.bring_back(made_again(lambda: fused.finish() * gain), own.shape[-2:])
+            return own + (change if kept is None else change * kept)
 
         def finish() -> Tensor:
             out = fused.finish()
             if kept is not None:
                 out = out * kept
-            if self.gains is None:
-                return out
-            return torch.addcmul(own, self.gains[level].to(out.dtype).view(-1, 1, 1), out)
+            return out if gain is None else torch.addcmul(own, gain, out)
 
         return made_again(finish)
 
@@ -247,6 +264,6 @@ def _make_grounding(
     return GroundingTransformer(channels=channels, key_channels=key_channels, num_mixtures=num_mixtures, norm=made_norm)
 
 
-def _make_rendering(channels: int, norm: NormFactory | None, steps: int) -> RenderingTransformer:
-    """RT of two levels that are some halvings apart."""
+def _make_rendering(channels: int, norm: NormFactory | None, steps: int | None) -> RenderingTransformer:
+    """RT of two levels that are some halvings apart; None = the finer one comes downsampled."""
     return RenderingTransformer(channels=channels, num_downsamples=steps, norm=norm)

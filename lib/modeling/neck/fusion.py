@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from fpt.modeling.neck.area import NormFactory
 from fpt.modeling.neck.conv_norm import ConvNorm, Pending
 from fpt.modeling.neck.query_grid import QueryGrid
 
-FUSIONS = ("concat", "bottleneck")
+FUSIONS = ("concat", "bottleneck", "coarse")
 
 
 class Parts(NamedTuple):
@@ -21,11 +22,13 @@ class Parts(NamedTuple):
 
     Attributes:
         own: the level's own map [B, C, H, W].
+        asking: its means on the grid of those that asked, [B, C, h, w].
         attended: of ST, and of GT from the coarser levels, [B, C, h, w] on the grid of those that asked.
         rendered: of RT from the finer levels [B, C, H, W].
     """
 
     own: Tensor
+    asking: Tensor
     attended: list[Pending]
     rendered: list[Pending]
 
@@ -99,11 +102,45 @@ class BottleneckFusion(nn.Module):
         return x
 
 
-def make_fusion(
-    kind: str, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None
-) -> ConcatFusion | BottleneckFusion:
+class CoarseFusion(nn.Module):
+    """A bottleneck on the grid of those that asked, for what is added to the level's own map after it is brought back
+    (ours): on a grid of squares of 2 x 2 cells a quarter of the products and of the memory.
+
+    Args:
+        num_parts: maps that come in.
+        channels: of each, and of the output.
+        norm: makes the normalisation after the 3x3 convolution, or None.
+    """
+
+    def __init__(self, *, num_parts: int, channels: int, norm: NormFactory | None) -> None:
+        super().__init__()
+        self.mixing = nn.Conv2d(num_parts * channels, channels, 1, bias=False)
+        self.refine = ConvNorm(channels, channels, norm=norm)
+        self.channels = channels
+
+    def forward(self, parts: Parts, grid: QueryGrid) -> Pending:
+        """The parts of a level, zero outside the images -> [B, C, h, w] on the grid of those that asked."""
+        return self.refine.convolve(lambda: self._mix(parts, grid), grid.squares)
+
+    def _mix(self, parts: Parts, grid: QueryGrid) -> Tensor:
+        own, *weights = self.mixing.weight.split(self.channels, dim=1)
+        x = F.conv2d(parts.asking, own)
+        attended = (part.finish() for part in parts.attended)
+        rendered = (grid.means(part.finish()) for part in parts.rendered)
+        for part, weight in zip(chain(attended, rendered), weights, strict=True):
+            x += F.conv2d(part, weight)
+        parts.free()
+        return x
+
+
+Fusion = ConcatFusion | BottleneckFusion | CoarseFusion
+
+
+def make_fusion(kind: str, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None) -> Fusion:
     """A fusion by its name; ValueError for an unknown one."""
     if kind not in FUSIONS:
         raise ValueError(f"fusion is {kind!r}, must be one of {FUSIONS}")
+    if kind == "coarse":
+        return CoarseFusion(num_parts=num_parts, channels=channels, norm=norm)
     made = ConcatFusion if kind == "concat" else BottleneckFusion
     return made(num_parts=num_parts, channels=channels, out_channels=out_channels, norm=norm)

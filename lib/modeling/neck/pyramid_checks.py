@@ -26,13 +26,18 @@ def check_levels(num_levels: int, level_strides: Sequence[int] | None, interacti
     return strides
 
 
-def check_start(start: str, in_channels: int, out_channels: int) -> None:
-    """ValueError for an unknown start, or one from the identity to other channels."""
+def check_start(start: str, fusion: str, in_channels: int, out_channels: int) -> None:
+    """ValueError for an unknown start, one that does not go with the fusion, or the identity to other channels."""
     if start not in STARTS:
         raise ValueError(f"start is {start!r}, must be one of {STARTS}")
     if start == "identity" and in_channels != out_channels:
         raise ValueError(
             f"a neck from {in_channels} to {out_channels} channels cannot start as the identity; start='paper' can"
+        )
+    if start == "paper" and fusion == "coarse":
+        raise ValueError(
+            "fusion='coarse' is only for start='identity': a coarse map would replace the level's own; 'bottleneck' "
+            "and 'concat' keep its cells"
         )
 
 

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from fpt.layers.attention import Similarity, mixture_attention
 from fpt.modeling.neck.area import Area
-from fpt.modeling.neck.conv_norm import Pending, pending
+from fpt.modeling.neck.conv_norm import Pending, not_kept, pending
 from fpt.modeling.neck.pyramid_keys import KeyTokens
 
 
@@ -46,15 +47,17 @@ class QueryAttention(nn.Module):
         Returns:
             [B, C, H, W], to be normalised.
         """
-        queries = self.query(features.permute(0, 2, 3, 1))
-        out = mixture_attention(
-            queries.flatten(1, 2),
-            self.key(keys.tokens),
-            self.value(keys.tokens),
-            self.mixture,
-            similarity=self.similarity,
-            key_padding_mask=keys.padding,
-        )
+        cells, weight, bias = features.permute(0, 2, 3, 1), self.query.weight, self.query.bias
+        queries = self.query(cells).flatten(1, 2)
+        with not_kept(queries, lambda: F.linear(cells, weight, bias).flatten(1, 2)):
+            out = mixture_attention(
+                queries,
+                self.key(keys.tokens),
+                self.value(keys.tokens),
+                self.mixture,
+                similarity=self.similarity,
+                key_padding_mask=keys.padding,
+            )
         return pending(out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2), self.norm, area)
 
 

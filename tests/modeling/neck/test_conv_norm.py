@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fpt.modeling.neck.area import WHOLE
-from fpt.modeling.neck.conv_norm import ConvNorm, Pending, made_again, pending
+from fpt.modeling.neck.conv_norm import ConvNorm, Pending, made_again, not_kept, pending
 
 
 def _norm(channels: int) -> nn.Module:
@@ -87,3 +88,29 @@ def test_without_gradients_the_function_is_called_once() -> None:
         out = made_again(lambda: calls.append(1) or torch.ones(2))
     assert out.tolist() == [1, 1]
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_kept_is_made_again_with_the_same_gradients(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    linear, other = nn.Linear(4, 3), torch.randn(5, 3, requires_grad=True)
+    x = torch.randn(5, 4, requires_grad=True)
+    sources = [x, other, *linear.parameters()]
+    calls: list[int] = []
+
+    def make() -> Tensor:
+        calls.append(1)
+        return linear(x)
+
+    def run(*, keeps: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = linear(x)
+            with nullcontext() if keeps else not_kept(y, make):
+                return (y * other.to(dtype)).float().sum()
+
+    expected = torch.autograd.grad(run(keeps=True), sources)
+    loss = run(keeps=False)
+    assert calls == []
+    for a, b in zip(torch.autograd.grad(loss, sources), expected, strict=True):
+        assert torch.equal(a, b)
+    assert calls == [1]  # for the gradient of `other`, the one that needs it

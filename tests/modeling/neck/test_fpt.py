@@ -15,7 +15,7 @@ from fpt.modeling.neck.conv_norm import Pending
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
 from fpt.modeling.neck.fusion import Parts
 from fpt.modeling.neck.pyramid_keys import key_tokens, pooled_size
-from fpt.modeling.neck.query_grid import QueryGrid
+from fpt.modeling.neck.query_grid import QueryGrid, query_grid
 
 group_norm = partial(nn.GroupNorm, 4)
 
@@ -33,7 +33,7 @@ def build(**settings):
     torch.manual_seed(0)
     defaults = {"in_channels": 8, "num_levels": 3, "key_channels": 8, "norm": group_norm, "dropblock_keep_prob": 1.0}
     paper = {"start": "paper", "fusion": "concat", "query_strides": (1,) * settings.get("num_levels", 3)}
-    return FeaturePyramidTransformer(**(defaults | paper | settings))
+    return FeaturePyramidTransformer(**(defaults | paper | {"shares_downsampling": False} | settings))
 
 
 def with_gains(neck):
@@ -145,9 +145,63 @@ def test_queries_of_squares_are_those_of_their_mean_brought_back(fusion):
     askers = [(neck.selfs["0"], "p2"), (neck.groundings["0_from_1"], "p3"), (neck.groundings["0_from_2"], "p4")]
     attended = [module(means, key_tokens(maps[name], None, 0), WHOLE).finish() for module, name in askers]
     back = [F.interpolate(x, size=(14, 20), mode="bilinear")[:, :, :13] for x in attended]
-    parts = Parts(fine, [Pending(x, nn.Identity(), WHOLE) for x in back], [])
+    parts = Parts(fine, means, [Pending(x, nn.Identity(), WHOLE) for x in back], [])
     expected = neck.fusions[0](parts, QueryGrid(1, WHOLE, WHOLE)).finish()
     assert torch.allclose(neck(maps)["p2"], expected, atol=1e-5)
+
+
+def test_a_coarse_fusion_is_a_bottleneck_where_each_cell_asks():
+    coarse = with_gains(build(fusion="coarse", start="identity"))
+    bottleneck = build(fusion="bottleneck", start="identity")
+    bottleneck.load_state_dict({name.replace("mixing", "reduction"): x for name, x in coarse.state_dict().items()})
+    maps = pyramid(13, 20)
+    for y, expected in zip(coarse(maps).values(), bottleneck(maps).values(), strict=True):
+        assert torch.allclose(y, expected, atol=1e-5)
+
+
+def test_a_coarse_fusion_adds_what_is_made_on_the_grid_of_the_queries():
+    neck = with_gains(build(fusion="coarse", start="identity", query_strides=(1, 2, 1)))
+    maps = pyramid(16, 24)
+    x, grid = maps["p3"], query_grid(maps["p3"], WHOLE, 2)
+    means = F.avg_pool2d(x, 2)
+    keys = [key_tokens(maps[name], None, 0) for name in ("p3", "p4")]
+    rendered = neck.renderings["1_from_0"](x, maps["p2"], maps["p2"].mean((2, 3), keepdim=True), [WHOLE]).finish()
+    parts = [
+        means,
+        neck.selfs["1"](means, keys[0], WHOLE).finish(),
+        neck.groundings["1_from_2"](means, keys[1], WHOLE).finish(),
+        F.avg_pool2d(rendered, 2),
+    ]
+    fusion = neck.fusions[1]
+    change = fusion.refine(fusion.mixing(torch.cat(parts, dim=1)), WHOLE) * neck.gains[1][:, None, None]
+    expected = x + F.interpolate(change, scale_factor=2, mode="bilinear")
+    assert grid.bring_back(change, x.shape[-2:]).shape == x.shape
+    assert torch.allclose(neck(maps)["p3"], expected, atol=1e-5)
+
+
+def test_a_coarse_fusion_keeps_the_levels_own_map():
+    with pytest.raises(ValueError, match="fusion='coarse' is only for start='identity'"):
+        build(fusion="coarse", start="paper")
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (1, 2), (1, 1)])
+def test_shared_downsamplings_are_own_ones_with_the_same_weights(strides):
+    shared, own = (build(shares_downsampling=x, level_strides=strides) for x in (True, False))
+    assert len(shared.downsampling.stages) == {(2, 2): 3, (1, 2): 3, (1, 1): 2}[strides]
+    missing, unexpected = own.load_state_dict(shared.state_dict(), strict=False)
+    assert all(".downsamples." in name for name in missing)
+    assert all(name.startswith("downsampling.") for name in unexpected)
+    for coarse, fine in ((1, 0), (2, 0), (2, 1)):
+        steps = strides[fine:coarse].count(2)
+        chain = [shared.downsampling.stages[f"{fine}_by_{2**step}"] for step in range(min(1, steps), steps + 1)]
+        for mine, theirs in zip(own.renderings[f"{coarse}_from_{fine}"].downsamples, chain, strict=True):
+            mine.load_state_dict(theirs.state_dict())
+    sizes = [(16, 24)]
+    for stride in strides:
+        sizes.append((sizes[-1][0] // stride, sizes[-1][1] // stride))
+    maps = OrderedDict((str(i), torch.randn(2, 8, *size)) for i, size in enumerate(sizes))
+    for y, expected in zip(shared(maps).values(), own(maps).values(), strict=True):
+        assert torch.allclose(y, expected, atol=1e-5)
 
 
 def test_squares_of_one_value_ask_what_their_cells_ask():
@@ -224,6 +278,8 @@ def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
         {"start": "identity"},
         {"query_strides": (2, 2, 1)},
         {"query_strides": (4, 2, 1), "fusion": "bottleneck"},
+        {"shares_downsampling": True},
+        {"query_strides": (2, 2, 1), "fusion": "coarse", "start": "identity", "shares_downsampling": True},
     ],
 )
 def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(settings):

@@ -83,6 +83,7 @@ def test_the_transformer_on_levels_of_one_size_equals_the_papers_formulas() -> N
         level_strides=(1, 1, 1),
         fusion="concat",
         start="paper",
+        shares_downsampling=False,
         dropblock_keep_prob=1.0,
     )
     maps = OrderedDict((f"level{index}", torch.randn(1, 8, 9, 7)) for index in range(4))
