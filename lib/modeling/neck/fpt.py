@@ -110,8 +110,8 @@ class FeaturePyramidTransformer(nn.Module):
         self.groundings = nn.ModuleDict({_pair(*pair): make_grounding(steps[pair]) for pair in grounded})
         chains = dict.fromkeys(pairs) if shares_downsampling else steps
         self.renderings = nn.ModuleDict({_pair(*pair[::-1]): make_rendering(chains[pair]) for pair in rendered})
-        shared = SharedDownsampling(channels=in_channels, level_strides=self.level_strides, norm=norm)
-        self.downsampling = shared if shares_downsampling and use["rendering"] else None
+        share = partial(SharedDownsampling, channels=in_channels, level_strides=self.level_strides, norm=norm)
+        self.downsampling = share() if shares_downsampling and use["rendering"] else None
         make = partial(make_fusion, fusion, channels=in_channels, out_channels=self.out_channels, norm=norm)
         self.fusions = nn.ModuleList(make(num_parts=number) for number in _num_parts(num_levels, use))
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
