@@ -22,6 +22,8 @@ SMALL = (
         "3",
         "MODEL.FPT.START",
         "paper",
+        "MODEL.FPT.FUSION",
+        "concat",
     ),
     *("SEMANTIC.AUXILIARY_DIM", "16", "RESNETS.FREEZE_AT", "0", "FPN.USE_GN", "True"),
 )
