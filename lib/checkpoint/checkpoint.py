@@ -22,8 +22,14 @@ from fpt.checkpoint.safe_load import check_kind, require_file, safe_torch_load
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_atomic
 
-_GAINS, _FUSIONS, _STAGES = "neck.transformer.gains.", "neck.transformer.fusions.", ".downsampl"
-"""In names of weights: the gains of MODEL.FPT.START identity, fusions, and the strided convolutions of RT."""
+_FUSIONS, _STAGES = "neck.transformer.fusions.", ".downsampl"
+"""In names of weights: the transformer's fusions, and the strided convolutions of RT."""
+
+_GAINS = "neck.transformer.gains."
+"""In names of weights: of MODEL.FPT.START identity in checkpoints from before its fusions started at zero."""
+
+_PUBLISHED = (".norm.", ".bias")
+"""In names of weights of fusions: only those of MODEL.FPT.START paper have one of them."""
 
 _OF_FUSIONS = {".mixing.": "coarse", ".reduction.": "bottleneck", ".conv.": "concat"}
 """In names of weights of fusions: what is MODEL.FPT.FUSION's; the first that fits."""
@@ -193,8 +199,11 @@ def load_fitting_weights(
     """
     own = model.state_dict()
     checkpoint.model = _fit_names(checkpoint, own, source)
+    has_other_fusions = _fusions(own) != _fusions(checkpoint.model)  # some of their weights fit, and mean another thing
     fitting = {
-        name: value for name, value in checkpoint.model.items() if name in own and own[name].shape == value.shape
+        name: value
+        for name, value in checkpoint.model.items()
+        if name in own and own[name].shape == value.shape and not (has_other_fusions and _FUSIONS in name)
     }
     fresh = [name for name in own if name not in fitting]
     backbone = [name for name in own if name.startswith("backbone.")]
@@ -243,7 +252,12 @@ def _check_names(own: Mapping[str, Any], other: Mapping[str, Any], source: str |
 
 def _advice(missing: list[str], extra: list[str]) -> str:
     """Which options of the transformer the weights were trained with, where these alone differ."""
-    is_transformer_alone = all(any(part in name for part in (_GAINS, _FUSIONS, _STAGES)) for name in missing + extra)
+    if any(_GAINS in name for name in extra):
+        return (
+            "Its transformer adds maps times learned gains, which was MODEL.FPT.START identity once and is not made any "
+            "more: train from it (--load_ckpt takes all but the fusions), or use the version that it was trained with"
+        )
+    is_transformer_alone = all(any(part in name for part in (_FUSIONS, _STAGES)) for name in missing + extra)
     fusions = [name for name in extra if _FUSIONS in name]
     options = []
     for part, fusion in _OF_FUSIONS.items():
@@ -254,11 +268,16 @@ def _advice(missing: list[str], extra: list[str]) -> str:
     stages = [name for name in extra if _STAGES in name]
     if stages:
         options.append(f"MODEL.FPT.SHARE_DOWNSAMPLING to {not any('.renderings.' in name for name in stages)}")
-    if any(_GAINS in name for name in missing + extra):
-        options.append(f"MODEL.FPT.START to {'paper' if any(_GAINS in name for name in missing) else 'identity'}")
+    for names, start in ((extra, "paper"), (missing, "identity")):
+        if any(_FUSIONS in name and any(part in name for part in _PUBLISHED) for name in names):
+            options.append(f"MODEL.FPT.START to {start}")
     if not (options and is_transformer_alone):
         return "Is it the yaml file it was trained with?"
     return f"Set {' and '.join(options)}: that is how its transformer was trained"
+
+
+def _fusions(names: Iterable[str]) -> set[str]:
+    return {name for name in names if _FUSIONS in name}
 
 
 def _some(names: list[str], count: int = 5) -> str:

@@ -53,7 +53,7 @@ FPT: Group = {
     ),
     "START": Option(
         "identity",
-        "identity = each map plus the fusion's output times a learned gain a channel that starts at zero: put on a "
+        "identity = each map plus the output of a fusion that starts at zero, without a normalisation: put on a "
         "trained pyramid the transformer changes nothing at first; paper = the fusion's output alone, as published.",
         choices=("identity", "paper"),
     ),

@@ -121,7 +121,8 @@ def _find_proposals(cfg: CfgNode, name: str, *, is_train: bool) -> Proposals | N
 
 def build_reading(cfg: CfgNode) -> ImageReading:
     """How images become 8-bit RGB."""
-    return ImageReading(exif=cfg.DATA_LOADER.EXIF, stretch=cfg.DATA_LOADER.STRETCH)
+    options = cfg.DATA_LOADER
+    return ImageReading(exif=options.EXIF, stretch=options.STRETCH, reduces_jpeg=options.REDUCED_JPEG)
 
 
 def find_files(cfg: CfgNode, name: str) -> tuple[Path, Path]:

@@ -340,8 +340,8 @@ class CocoDataset(ImageDataset):
             raise IndexError(f"image {index} of {self._length}")
         packed = self._store.packed
         size_hw = packed.size_hw(index)
-        image = read_image(self.image_path(index), size_hw, reading=self.reading)
         input_hw, is_flipped = self.transform.draw(size_hw, seed)
+        image = read_image(self.image_path(index), size_hw, reading=self.reading, least_size_hw=input_hw)
         image = resize_image(image, input_hw)
         if is_flipped:
             image = cv2.flip(image, 1)

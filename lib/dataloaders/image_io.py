@@ -40,23 +40,33 @@ class ImageReading:
         stretch: pixels of 16 bits: "never" scales them by the type's range, "always" by the image's own range,
             lowest to highest value, and "auto" so where no value needs more than 14 bits, as cameras of 10 to 14 bits
             write them.
+        reduces_jpeg: a JPEG of which less is asked for is decoded at a half, a quarter or an eighth of its size.
     """
 
     exif: str = "auto"
     stretch: str = "auto"
+    reduces_jpeg: bool = False
 
 
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION, _LAST_UPRIGHT = 0x112, 4
 """EXIF's tag; orientations over _LAST_UPRIGHT exchange height and width."""
 _LEAST_FULL_RANGE = 2**14
 _DEEP_GREY = ("F", "I")
 _COLOUR_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+_REDUCIBLE = ("RGB", "L")
+"""Pillow's modes of the JPEGs that are decoded at a part of their size."""
 
 
 def read_image(
-    path: Path | str, expected_size_hw: tuple[int, int] | None = None, *, reading: ImageReading | None = None
+    path: Path | str,
+    expected_size_hw: tuple[int, int] | None = None,
+    *,
+    reading: ImageReading | None = None,
+    least_size_hw: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Read an image as 8-bit RGB.
 
@@ -68,9 +78,10 @@ def read_image(
         path: file in any format that OpenCV reads.
         expected_size_hw: height and width that the annotations give, or None to take any.
         reading: orientation and scaling; None = the defaults.
+        least_size_hw: height and width that are enough, where the reading reduces JPEGs; None = the whole image.
 
     Returns:
-        uint8 [H, W, 3], contiguous.
+        uint8 [H, W, 3], contiguous; a reduced one has a half, a quarter or an eighth of the expected size.
 
     Raises:
         UserError: the file is missing, empty, truncated, no image, of over MAX_PIXELS, or of another size than
@@ -92,6 +103,10 @@ def read_image(
     if is_truncated(data):
         raise UserError(f"{path}: the image is truncated (its end is missing after {len(data)} bytes)")
     mode = _check_header(path, data)
+    if reading.reduces_jpeg and expected_size_hw and least_size_hw and _is_reducible(data, mode):
+        reduced = _decode_reduced(data, expected_size_hw, least_size_hw, reading)
+        if reduced is not None:
+            return reduced
     image = _decode(path, data, mode, reading, ignore_orientation=reading.exif == "ignore")
     if expected_size_hw is None or image.shape[:2] == tuple(expected_size_hw):
         return image
@@ -100,6 +115,31 @@ def read_image(
         if unrotated.shape[:2] == tuple(expected_size_hw):
             return unrotated
     raise UserError(f"{path}: {_explain_size(image.shape[:2], expected_size_hw)}")
+
+
+def _is_reducible(data: bytes, mode: str) -> bool:
+    return data[:2] == _JPEG_START and mode in _REDUCIBLE
+
+
+def _decode_reduced(
+    data: bytes, size_hw: tuple[int, int], least_hw: tuple[int, int], reading: ImageReading
+) -> np.ndarray | None:
+    """A JPEG at the smallest part of its size that is enough; None where the whole is needed, or something is wrong."""
+    sides = list(zip(size_hw, least_hw, strict=True))  # other sizes than multiples would move the right and lower edge
+    factor = next((f for f in _REDUCED if all(side % f == 0 and f * least <= side for side, least in sides)), 1)
+    if factor == 1:
+        return None
+    expected_hw = (size_hw[0] // factor, size_hw[1] // factor)
+    as_it_is = cv2.IMREAD_IGNORE_ORIENTATION
+    orientations = {"auto": (0, as_it_is), "apply": (0,), "ignore": (as_it_is,)}[reading.exif]
+    for orientation in orientations:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[factor] | orientation)
+        except cv2.error:
+            return None
+        if image is not None and image.shape[:2] == expected_hw:
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return None
 
 
 def _explain_size(found: tuple[int, ...], expected: tuple[int, int]) -> str:
@@ -142,7 +182,7 @@ def read_size_hw(path: Path, reading: ImageReading | None = None) -> tuple[int, 
 
 def is_truncated(data: bytes) -> bool:
     """Whether the end of a JPEG or PNG is missing; decoders may fill it with grey instead of failing."""
-    if data[:2] == b"\xff\xd8":
+    if data[:2] == _JPEG_START:
         return data.rfind(b"\xff\xd9", _scan_start(data)) < 0
     if data[:8] == _PNG_START:
         return data.rfind(b"IEND") < 0

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from fpt.annotations.store import open_annotations
 from fpt.dataloaders.coco import MASK_SIZE, CocoDataset, LoadFailure
+from fpt.dataloaders.image_io import ImageReading
 from fpt.dataloaders.transforms import ResizeAndFlip
 from fpt.structures.masks import rasterize_polygons, rasterize_rle
 from fpt.utils.errors import UserError
@@ -271,3 +272,24 @@ def test_truncated_image_is_named(coco_folder):
     with pytest.raises(UserError, match=r"1\.png: the image is truncated"):
         dataset[1]
     assert cv2.imread(str(coco_folder.image_dir / "0.png")) is not None
+
+
+def test_reduced_photos_have_the_same_targets_and_nearly_the_same_pixels(shared_data: Path, coco_folder):
+    source = shared_data / "nuts"
+    coco_folder.ann_file.write_bytes((source / "annotations" / "val.json").read_bytes())
+    whole, reduced = (
+        CocoDataset(
+            name="nuts",
+            ann_file=coco_folder.ann_file,
+            image_dir=source / "images",
+            transform=ResizeAndFlip((200,), 400, 0.5),
+            with_masks=True,
+            reading=ImageReading(reduces_jpeg=is_reduced),
+        )
+        for is_reduced in (False, True)
+    )
+    for key in ((0, 3), (1, 4), (2, 5)):
+        a, b = whole[key], reduced[key]
+        assert a["image"].shape == b["image"].shape == (3, 200, 267)
+        assert 0 < (a["image"].float() - b["image"].float()).abs().mean() < 4
+        assert all(torch.equal(a["target"][name], b["target"][name]) for name in a["target"])

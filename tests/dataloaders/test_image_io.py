@@ -200,3 +200,53 @@ def test_floating_point_pixels(tmp_path: Path, high: float, expected: int):
     path = tmp_path / "float.tiff"
     cv2.imwrite(str(path), values)
     assert read_image(path).max() == expected
+
+
+def _photo(height: int, width: int) -> np.ndarray:
+    """Smooth colours, of which a smaller image keeps all."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    waves = [np.sin(x / 40 + phase) + np.cos(y / 30 + phase) for phase in (0, 1, 2)]
+    return (128 + 50 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+REDUCING = ImageReading(reduces_jpeg=True)
+
+
+@pytest.mark.parametrize(("least", "factor"), [(240, 1), (121, 1), (120, 2), (61, 2), (60, 4), (30, 8), (1, 8)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_is_decoded_at_the_smallest_part_that_is_enough(tmp_path: Path, least: int, factor: int, mode: str):
+    path = _write(tmp_path / "photo.jpg", Image.fromarray(_photo(240, 320)).convert(mode))
+    image = read_image(path, (240, 320), reading=REDUCING, least_size_hw=(least, least))
+    assert image.shape == (240 // factor, 320 // factor, 3)
+    whole = read_image(path, (240, 320))
+    expected = cv2.resize(whole, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA)
+    assert np.abs(image.astype(int) - expected).mean() < 1.5
+    if factor == 1:
+        assert np.array_equal(image, whole)
+
+
+def test_a_reduced_jpeg_is_turned_as_the_whole(tmp_path: Path):
+    path = _write(tmp_path / "turned.jpg", Image.fromarray(_photo(240, 320)), 6)
+    for size_hw in ((320, 240), (240, 320)):  # as annotated
+        reduced = read_image(path, size_hw, reading=REDUCING, least_size_hw=(100, 100))
+        whole = read_image(path, size_hw)
+        assert reduced.shape[:2] == (size_hw[0] // 2, size_hw[1] // 2)
+        assert np.abs(reduced.astype(int) - whole[::2, ::2]).mean() < 4
+    always = ImageReading(exif="ignore", reduces_jpeg=True)
+    assert read_image(path, (240, 320), reading=always, least_size_hw=(60, 80)).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize(("name", "mode", "height"), [("a.png", "RGB", 64), ("a.jpg", "CMYK", 64), ("a.jpg", "RGB", 63)])
+def test_other_images_are_read_whole(tmp_path: Path, name: str, mode: str, height: int):
+    path = _write(tmp_path / name, Image.fromarray(_photo(height, 96)).convert(mode))
+    image = read_image(path, (height, 96), reading=REDUCING, least_size_hw=(8, 8))
+    assert np.array_equal(image, read_image(path))
+
+
+def test_wrong_jpegs_are_named_where_they_could_be_reduced(tmp_path: Path):
+    path = _write(tmp_path / "photo.jpg", Image.fromarray(_photo(240, 320)))
+    with pytest.raises(UserError, match=r"the image is half the size .* 320 x 240 .* say 640 x 480"):
+        read_image(path, (480, 640), reading=REDUCING, least_size_hw=(30, 40))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match="truncated"):
+        read_image(path, (240, 320), reading=REDUCING, least_size_hw=(30, 40))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights, save_checkpoint
+from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, load_fitting_weights, load_weights, save_checkpoint
 from fpt.core.config import load_cfg
 from fpt.core.config_node import CfgNode
 from fpt.modeling.build import build_model
@@ -75,3 +75,29 @@ def test_a_checkpoint_of_today_says_how_it_was_trained(trained, tmp_path: Path) 
     ):
         with pytest.raises(UserError, match=advice):
             Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, *pairs]))
+
+
+def test_a_fusion_of_another_form_starts_afresh_and_the_rest_is_taken(trained) -> None:
+    bottleneck = [*FPT, "MODEL.FPT.FUSION", "bottleneck"]
+    published = _checkpoint(load_cfg(trained.cfg, [*bottleneck, *START]), config="")
+    torch.manual_seed(1)
+    model = build_model(load_cfg(trained.cfg, bottleneck), num_classes=3)
+    fresh, unused = load_fitting_weights(model, published, source="it")
+    assert fresh == ["neck.transformer.fusions"]
+    assert unused == [f"neck.transformer.fusions.{level}.refine.norm" for level in range(4)]
+    own = model.state_dict()
+    assert all(torch.equal(own[name], x) for name, x in published.model.items() if ".fusions." not in name)
+    assert all(own[name].abs().sum() == 0 for name in own if ".reduction." in name)
+
+
+def test_a_checkpoint_with_gains_is_named_and_a_start_for_training(trained) -> None:
+    cfg = load_cfg(trained.cfg, FPT)
+    former = _checkpoint(cfg, config=cfg.dump())
+    for level in range(4):
+        former.model[f"neck.transformer.gains.{level}"] = torch.ones(32)
+        former.model[f"neck.transformer.fusions.{level}.refine.norm.weight"] = torch.ones(32)
+    model = build_model(cfg, num_classes=3)
+    with pytest.raises(UserError, match="adds maps times learned gains.*--load_ckpt takes all but the fusions"):
+        load_weights(model, former, source="it")
+    fresh, _ = load_fitting_weights(model, former, source="it")
+    assert fresh == ["neck.transformer.fusions"]

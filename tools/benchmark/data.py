@@ -17,7 +17,7 @@ import numpy as np
 
 from fpt.annotations.cache import cache_path
 from fpt.dataloaders.coco import CocoDataset
-from fpt.dataloaders.image_io import read_image
+from fpt.dataloaders.image_io import ImageReading, read_image
 from fpt.dataloaders.loader import ImageLoader
 from fpt.dataloaders.samplers import TrainBatchSampler
 from fpt.dataloaders.transforms import ResizeAndFlip, resize_image
@@ -37,11 +37,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_image(path: Path) -> None:
-    """A 640 x 480 JPEG of about the size of a photo's."""
+def make_image(path: Path, *, width: int = 640, height: int = 480) -> None:
+    """A JPEG of about as many bytes as a photo."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
-    image = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
     noisy = (image + rng.normal(0, 12, image.shape)).clip(0, 255).astype(np.uint8)
     cv2.imwrite(str(path), noisy, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
@@ -117,13 +117,16 @@ def measure_workers(dataset: CocoDataset, context: str, num_workers: int, num_ba
     return {**means, "images/s": rate}
 
 
-def measure_decoding(paths: list[Path], seconds: float = 5.0) -> float:
+def measure_decoding(paths: list[Path], *, reduces_jpeg: bool, seconds: float = 5.0) -> float:
     """Images a second of one core through reading, decoding and resizing to 800 pixels."""
     cv2.setNumThreads(0)
+    reading = ImageReading(reduces_jpeg=reduces_jpeg)
+    sizes = [read_image(path).shape[:2] for path in paths]
     count, start = 0, time.process_time()
     while time.process_time() - start < seconds:
-        image = read_image(paths[count % len(paths)])
-        resize_image(image, TRANSFORM.draw(image.shape[:2], None)[0])
+        path, size_hw = paths[count % len(paths)], sizes[count % len(paths)]
+        input_hw, _ = TRANSFORM.draw(size_hw, None)
+        resize_image(read_image(path, size_hw, reading=reading, least_size_hw=input_hw), input_hw)
         count += 1
     return count / (time.process_time() - start)
 
@@ -142,7 +145,12 @@ def main() -> None:
         added = ", ".join(f"{key} {full[key]:.0f} MB (+{full[key] - base[key]:.0f})" for key in ("USS", "PSS"))
         print(f"a {context} worker: {added}; + = against 100 images; {full['images/s']:.0f} images/s with masks")
     photos = sorted(args.image_dir.glob("*.jpg")) if args.image_dir else [args.work_dir / "photo.jpg"]
-    print(f"decode and resize to 800: {measure_decoding(photos):.0f} images a second and core ({photos[0].parent})")
+    rate = measure_decoding(photos, reduces_jpeg=False)
+    print(f"decode and resize to 800: {rate:.0f} images a second and core ({photos[0].parent})")
+    make_image(args.work_dir / "large.jpg", width=4000, height=3000)
+    for name, is_reduced in (("whole", False), ("reduced", True), ("whole", False), ("reduced", True)):
+        rate = measure_decoding([args.work_dir / "large.jpg"], reduces_jpeg=is_reduced)
+        print(f"4000 x 3000, {name} (DATA_LOADER.REDUCED_JPEG {is_reduced}): {rate:.1f} images a second and core")
 
 
 if __name__ == "__main__":

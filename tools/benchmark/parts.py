@@ -61,7 +61,7 @@ def part_modules(model: GeneralizedRCNN) -> dict[str, list[nn.Module]]:
         modules["GT"] = list(transformer.groundings.values())
         shared = [] if transformer.downsampling is None else [transformer.downsampling]
         modules["RT"] = [*transformer.renderings.values(), *shared]
-        modules["fusion"] = [*transformer.fusions, *([transformer.gains] if transformer.gains is not None else [])]
+        modules["fusion"] = list(transformer.fusions)
     modules["RPN"] = [model.rpn]
     return modules
 

@@ -88,7 +88,8 @@ class ConvNorm(nn.Module):
         kernel: side of the kernel, odd.
         stride: stride.
         dilation: of the kernel.
-        norm: makes the normalisation, or None; the convolution has a bias only without it.
+        norm: makes the normalisation, or None.
+        has_bias: the convolution has a bias; None = only without a normalisation.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class ConvNorm(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         norm: NormFactory | None = None,
+        has_bias: bool | None = None,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -109,7 +111,7 @@ class ConvNorm(nn.Module):
             stride=stride,
             padding=dilation * (kernel // 2),
             dilation=dilation,
-            bias=norm is None,
+            bias=norm is None if has_bias is None else has_bias,
         )
         self.norm = norm(out_channels) if norm is not None else nn.Identity()
 

@@ -56,9 +56,9 @@ class FeaturePyramidTransformer(nn.Module):
             exact, and as it must be with a local window.
         shares_downsampling: RT to all coarser levels reads one chain of stride-2 convolutions of a fine map (ours);
             else each RT has its own, as published.
-        start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the fusion's
-            output times a learned gain a channel that starts at zero, so that an untrained neck changes nothing.
-        norm: makes the normalisation of the transformers' outputs and of the fusion, or None.
+        start: "paper" = the fusion's output alone, as published; "identity" (ours) = each input map plus the output of
+            a fusion that starts at zero, without a normalisation, so that an untrained neck changes nothing.
+        norm: makes the normalisation of the transformers' outputs, and of the fusion with the start "paper", or None.
         dropblock_size: side of DropBlock's blocks in cells.
         dropblock_keep_prob: share that DropBlock keeps; 1 = off.
 
@@ -112,11 +112,12 @@ class FeaturePyramidTransformer(nn.Module):
         self.renderings = nn.ModuleDict({_pair(*pair[::-1]): make_rendering(chains[pair]) for pair in rendered})
         share = partial(SharedDownsampling, channels=in_channels, level_strides=self.level_strides, norm=norm)
         self.downsampling = share() if shares_downsampling and use["rendering"] else None
-        make = partial(make_fusion, fusion, channels=in_channels, out_channels=self.out_channels, norm=norm)
+        check_start(start, fusion, in_channels, self.out_channels)
+        self.is_residual = start == "identity"
+        sizes = {"channels": in_channels, "out_channels": self.out_channels}
+        make = partial(make_fusion, fusion, **sizes, norm=norm, is_added=self.is_residual)
         self.fusions = nn.ModuleList(make(num_parts=number) for number in _num_parts(num_levels, use))
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
-        check_start(start, fusion, in_channels, self.out_channels)
-        self.gains = nn.ParameterList(torch.zeros(in_channels) for _ in levels) if start == "identity" else None
         self._initialise()
 
     def forward(
@@ -199,22 +200,15 @@ class FeaturePyramidTransformer(nn.Module):
 
     def _output(self, level: int, own: Tensor, fused: Pending, grid: QueryGrid, kept: Tensor | None) -> Tensor:
         """The output of a level [B, C, H, W] from its own map, the fusion and DropBlock's mask."""
-        gain = None if self.gains is None else self.gains[level].to(fused.map.dtype).view(-1, 1, 1)
+        if not self.is_residual:
+            return made_again(lambda: fused.finish() if kept is None else fused.finish() * kept)
+        change = fused.finish()
         if isinstance(self.fusions[level], CoarseFusion):
-            assert gain is not None
-            change = grid.bring_back(made_again(lambda: fused.finish() * gain), own.shape[-2:])
-            return own + (change if kept is None else change * kept)
-
-        def finish() -> Tensor:
-            out = fused.finish()
-            if kept is not None:
-                out = out * kept
-            return out if gain is None else torch.addcmul(own, gain, out)
-
-        return made_again(finish)
+            change = grid.bring_back(change, own.shape[-2:])
+        return own + (change if kept is None else change * kept)
 
     def _initialise(self) -> None:
-        """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases."""
+        """Kaiming-uniform convolutions, Xavier-uniform linear transforms, zero biases; what is added starts at zero."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -222,6 +216,9 @@ class FeaturePyramidTransformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
             if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+        if self.is_residual:
+            for fusion in self.fusions:
+                fusion.start_at_zero()  # type: ignore[operator]
 
 
 def _num_parts(num_levels: int, use: Mapping[str, bool]) -> list[int]:

@@ -47,10 +47,23 @@ class ConcatFusion(ConvNorm):
         channels: of each.
         out_channels: of the output.
         norm: makes the normalisation after the convolution, or None.
+        has_bias: see ConvNorm.
     """
 
-    def __init__(self, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None) -> None:
-        super().__init__(num_parts * channels, out_channels, norm=norm)
+    def __init__(
+        self,
+        *,
+        num_parts: int,
+        channels: int,
+        out_channels: int,
+        norm: NormFactory | None,
+        has_bias: bool | None = None,
+    ) -> None:
+        super().__init__(num_parts * channels, out_channels, norm=norm, has_bias=has_bias)
+
+    def start_at_zero(self) -> None:
+        """Weights of which nothing comes out, but which learn at once."""
+        nn.init.zeros_(self.conv.weight)
 
     def forward(self, parts: Parts, grid: QueryGrid) -> Pending:  # type: ignore[override]
         """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W]."""
@@ -75,13 +88,27 @@ class BottleneckFusion(nn.Module):
         channels: of each.
         out_channels: of the output.
         norm: makes the normalisation after the 3x3 convolution, or None.
+        has_bias: of that convolution; see ConvNorm.
     """
 
-    def __init__(self, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None) -> None:
+    def __init__(
+        self,
+        *,
+        num_parts: int,
+        channels: int,
+        out_channels: int,
+        norm: NormFactory | None,
+        has_bias: bool | None = None,
+    ) -> None:
         super().__init__()
         self.reduction = nn.Conv2d(num_parts * channels, out_channels, 1, bias=False)
-        self.refine = ConvNorm(out_channels, out_channels, norm=norm)
+        self.refine = ConvNorm(out_channels, out_channels, norm=norm, has_bias=has_bias)
         self.channels = channels
+
+    def start_at_zero(self) -> None:
+        """Weights of which nothing comes out, but which learn at once: the 1x1 is zero, the 3x3 passes it as it is."""
+        nn.init.zeros_(self.reduction.weight)
+        nn.init.dirac_(self.refine.conv.weight)
 
     def forward(self, parts: Parts, grid: QueryGrid) -> Pending:
         """The parts of a level [B, C, H, W], zero outside the images -> [B, out_channels, H, W]."""
@@ -109,14 +136,18 @@ class CoarseFusion(nn.Module):
     Args:
         num_parts: maps that come in.
         channels: of each, and of the output.
-        norm: makes the normalisation after the 3x3 convolution, or None.
     """
 
-    def __init__(self, *, num_parts: int, channels: int, norm: NormFactory | None) -> None:
+    def __init__(self, *, num_parts: int, channels: int) -> None:
         super().__init__()
         self.mixing = nn.Conv2d(num_parts * channels, channels, 1, bias=False)
-        self.refine = ConvNorm(channels, channels, norm=norm)
+        self.refine = ConvNorm(channels, channels, has_bias=False)
         self.channels = channels
+
+    def start_at_zero(self) -> None:
+        """Weights of which nothing comes out, but which learn at once: the 1x1 is zero, the 3x3 passes it as it is."""
+        nn.init.zeros_(self.mixing.weight)
+        nn.init.dirac_(self.refine.conv.weight)
 
     def forward(self, parts: Parts, grid: QueryGrid) -> Pending:
         """The parts of a level, zero outside the images -> [B, C, h, w] on the grid of those that asked."""
@@ -136,11 +167,17 @@ class CoarseFusion(nn.Module):
 Fusion = ConcatFusion | BottleneckFusion | CoarseFusion
 
 
-def make_fusion(kind: str, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None) -> Fusion:
-    """A fusion by its name; ValueError for an unknown one."""
+def make_fusion(
+    kind: str, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None, is_added: bool
+) -> Fusion:
+    """A fusion by its name, to be added to the level's own map or to take its place; ValueError for an unknown one.
+
+    What is added has neither a normalisation nor a bias, so that it can start at zero.
+    """
     if kind not in FUSIONS:
         raise ValueError(f"fusion is {kind!r}, must be one of {FUSIONS}")
     if kind == "coarse":
-        return CoarseFusion(num_parts=num_parts, channels=channels, norm=norm)
+        return CoarseFusion(num_parts=num_parts, channels=channels)
     made = ConcatFusion if kind == "concat" else BottleneckFusion
-    return made(num_parts=num_parts, channels=channels, out_channels=out_channels, norm=norm)
+    norm, has_bias = (None, False) if is_added else (norm, None)
+    return made(num_parts=num_parts, channels=channels, out_channels=out_channels, norm=norm, has_bias=has_bias)

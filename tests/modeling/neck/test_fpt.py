@@ -36,9 +36,11 @@ def build(**settings):
     return FeaturePyramidTransformer(**(defaults | paper | {"shares_downsampling": False} | settings))
 
 
-def with_gains(neck):
-    for number, gain in enumerate(neck.gains):
-        gain.data = torch.linspace(-1, 1 + number, len(gain))
+def trained(neck):
+    """The fusions as if they had learned something."""
+    generator = torch.Generator().manual_seed(1)
+    for p in neck.fusions.parameters():
+        p.data += 0.2 * torch.randn(p.shape, generator=generator)
     return neck
 
 
@@ -99,27 +101,33 @@ def test_subsets_and_gradients_reach_every_parameter(interactions):
     assert bool(neck.selfs) == ("self" in interactions)
 
 
+@pytest.mark.parametrize("fusion", ["concat", "bottleneck", "coarse"])
 @pytest.mark.parametrize("norm", [None, group_norm])
-def test_starts_as_the_identity_and_learns_from_there(norm):
-    neck = build(start="identity", norm=norm, dropblock_keep_prob=0.9)
+def test_starts_as_the_identity_and_learns_from_there(norm, fusion):
+    neck = build(start="identity", fusion=fusion, norm=norm, dropblock_keep_prob=0.9)
     maps = pyramid(16, 20)
     out = neck(maps)
     assert all(torch.equal(y, x) for y, x in zip(out.values(), maps.values(), strict=True))
     sum((y * torch.randn_like(y)).sum() for y in out.values()).backward()
-    assert all((gain.grad.abs() > 0).all() for gain in neck.gains)
+    first = [p.grad for name, p in neck.fusions.named_parameters() if ".refine." not in name]
+    assert len(first) == 3
+    assert all((grad != 0).all() for grad in first)
     neck.zero_grad()
-    sum((y * torch.randn_like(y)).sum() for y in with_gains(neck)(maps).values()).backward()
+    sum((y * torch.randn_like(y)).sum() for y in trained(neck)(maps).values()).backward()
     assert [name for name, p in neck.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
 
 
-def test_the_gains_weigh_what_the_paper_puts_in_the_place_of_a_map():
-    neck, published = with_gains(build(start="identity")), build(start="paper")
-    published.load_state_dict({name: value for name, value in neck.state_dict().items() if "gains" not in name})
+@pytest.mark.parametrize("fusion", ["concat", "bottleneck"])
+def test_the_identity_adds_what_the_paper_puts_in_the_place_of_a_map(fusion):
+    neck, published = trained(build(start="identity", fusion=fusion)), build(start="paper", fusion=fusion)
+    for level in published.fusions:
+        layer = level if fusion == "concat" else level.refine
+        layer.norm = nn.Identity()
+    missing, unexpected = published.load_state_dict(neck.state_dict(), strict=False)
+    assert (missing, unexpected) == ([], [])
     maps = pyramid(13, 20)
-    for gain, x, y, replaced in zip(
-        neck.gains, maps.values(), neck(maps).values(), published(maps).values(), strict=True
-    ):
-        assert torch.allclose(y, x + gain[:, None, None] * replaced, atol=1e-6)
+    for x, y, replaced in zip(maps.values(), neck(maps).values(), published(maps).values(), strict=True):
+        assert torch.allclose(y, x + replaced, atol=1e-5)
 
 
 def test_a_bottleneck_is_a_concatenation_whose_3x3_has_a_low_rank():
@@ -151,7 +159,7 @@ def test_queries_of_squares_are_those_of_their_mean_brought_back(fusion):
 
 
 def test_a_coarse_fusion_is_a_bottleneck_where_each_cell_asks():
-    coarse = with_gains(build(fusion="coarse", start="identity"))
+    coarse = trained(build(fusion="coarse", start="identity"))
     bottleneck = build(fusion="bottleneck", start="identity")
     bottleneck.load_state_dict({name.replace("mixing", "reduction"): x for name, x in coarse.state_dict().items()})
     maps = pyramid(13, 20)
@@ -160,7 +168,7 @@ def test_a_coarse_fusion_is_a_bottleneck_where_each_cell_asks():
 
 
 def test_a_coarse_fusion_adds_what_is_made_on_the_grid_of_the_queries():
-    neck = with_gains(build(fusion="coarse", start="identity", query_strides=(1, 2, 1)))
+    neck = trained(build(fusion="coarse", start="identity", query_strides=(1, 2, 1)))
     maps = pyramid(16, 24)
     x, grid = maps["p3"], query_grid(maps["p3"], WHOLE, 2)
     means = F.avg_pool2d(x, 2)
@@ -173,7 +181,7 @@ def test_a_coarse_fusion_adds_what_is_made_on_the_grid_of_the_queries():
         F.avg_pool2d(rendered, 2),
     ]
     fusion = neck.fusions[1]
-    change = fusion.refine(fusion.mixing(torch.cat(parts, dim=1)), WHOLE) * neck.gains[1][:, None, None]
+    change = fusion.refine(fusion.mixing(torch.cat(parts, dim=1)), WHOLE)
     expected = x + F.interpolate(change, scale_factor=2, mode="bilinear")
     assert grid.bring_back(change, x.shape[-2:]).shape == x.shape
     assert torch.allclose(neck(maps)["p3"], expected, atol=1e-5)
@@ -283,9 +291,7 @@ def test_a_local_window_is_centred_on_the_cell_of_its_level_at_any_size():
     ],
 )
 def test_an_image_in_a_padded_batch_gives_what_it_gives_alone(settings):
-    neck = build(**settings).eval()
-    if neck.gains is not None:
-        with_gains(neck)
+    neck = trained(build(**settings)).eval()
     small, large = pyramid(8, 12, batch=1, seed=1), pyramid(16, 24, batch=1, seed=2)
     batch = OrderedDict()
     for name in small:
