@@ -142,10 +142,11 @@ class FeaturePyramidTransformer(nn.Module):
         areas = [level_area(x, sizes_hw, padded_hw) for x in features.values()]
         maps = [area.clear(x) for x, area in zip(features.values(), areas, strict=True)]
         keys = [key_tokens(x, area.valid_hw, self.max_keys) for x, area in zip(maps, areas, strict=True)]
-        means = [area.mean(x) for x, area in zip(maps, areas, strict=True)]
         grids = [query_grid(x, area, side) for x, area, side in zip(maps, areas, self.query_strides, strict=True)]
+        asking = [grid.means(x) for grid, x in zip(grids, maps, strict=True)]
+        means = [grid.mean_of_all(*level) for grid, *level in zip(grids, maps, asking, strict=True)]
         downsampled = {} if self.downsampling is None else self.downsampling(maps, areas)
-        pyramid = (maps, keys, means, grids, downsampled)
+        pyramid = (maps, asking, keys, means, grids, downsampled)
         kept = [self.dropblock.mask(x) for x in maps]
         outputs: list[Tensor] = []
         for level in reversed(range(self.num_levels)):  # backward then begins with the finest: most memory is free soon
@@ -175,28 +176,28 @@ class FeaturePyramidTransformer(nn.Module):
         self,
         level: int,
         maps: list[Tensor],
+        asking: list[Tensor],
         keys: list[KeyTokens],
         means: list[Tensor],
         grids: list[QueryGrid],
         downsampled: dict[tuple[int, int], Pending],
     ) -> Parts:
         """What the fusion of a level reads: its own map, then ST, GT from the coarser and RT from the finer levels."""
-        here, grid = maps[level], grids[level]
-        asking = grid.means(here)
-        attended = [self.self_transformer(level)(asking, keys[level], grid.squares)] if self.selfs else []
+        here, asks, grid = maps[level], asking[level], grids[level]
+        attended = [self.self_transformer(level)(asks, keys[level], grid.squares)] if self.selfs else []
         for coarse in range(level + 1, self.num_levels) if self.groundings else ():
             grounding = self.grounding_transformer(level, coarse)
             if isinstance(grounding, LocalGroundingTransformer):
                 attended.append(grounding(here, maps[coarse], grid.area, grids[coarse].area))
             else:
-                attended.append(grounding(asking, keys[coarse], grid.squares))
+                attended.append(grounding(asks, keys[coarse], grid.squares))
         rendered = []
         for fine in range(level) if self.renderings else ():
             passed = [grids[i].area for i in range(fine + 1, level + 1) if self.level_strides[i - 1] == 2]
             rendering = self.rendering_transformer(level, fine)
             source = downsampled.get((fine, level), maps[fine])
             rendered.append(rendering(here, source, means[fine], passed or [grid.area]))
-        return Parts(here, asking, attended, rendered)
+        return Parts(here, asks, attended, rendered)
 
     def _output(self, level: int, own: Tensor, fused: Pending, grid: QueryGrid, kept: Tensor | None) -> Tensor:
         """The output of a level [B, C, H, W] from its own map, the fusion and DropBlock's mask."""

@@ -142,7 +142,6 @@ class CoarseFusion(nn.Module):
         super().__init__()
         self.mixing = nn.Conv2d(num_parts * channels, channels, 1, bias=False)
         self.refine = ConvNorm(channels, channels, has_bias=False)
-        self.channels = channels
 
     def start_at_zero(self) -> None:
         """Weights of which nothing comes out, but which learn at once: the 1x1 is zero, the 3x3 passes it as it is."""
@@ -154,14 +153,20 @@ class CoarseFusion(nn.Module):
         return self.refine.convolve(lambda: self._mix(parts, grid), grid.squares)
 
     def _mix(self, parts: Parts, grid: QueryGrid) -> Tensor:
-        own, *weights = self.mixing.weight.split(self.channels, dim=1)
-        x = F.conv2d(parts.asking, own)
+        batch, channels, height, width = parts.asking.shape
+        own, *weights = self.mixing.weight.flatten(1).split(channels, dim=1)
+        x = F.linear(_cells(parts.asking), own)
         attended = (part.finish() for part in parts.attended)
         rendered = (grid.means(part.finish()) for part in parts.rendered)
         for part, weight in zip(chain(attended, rendered), weights, strict=True):
-            x += F.conv2d(part, weight)
+            x = torch.addmm(x, _cells(part), weight.mT)
         parts.free()
-        return x
+        return x.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _cells(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B * H * W, C], no copy in channels_last."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 Fusion = ConcatFusion | BottleneckFusion | CoarseFusion

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from fpt.modeling.neck.area import Area, area_of
-from fpt.modeling.neck.pooling import is_symbol
+from fpt.modeling.neck.pooling import is_symbol, square_means
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,15 @@ class QueryGrid:
         """The mean of each square's cells inside the image: [B, C, H, W], zero outside -> [B, C, h, w], too."""
         if self.side == 1:
             return x
-        means = _square_means(x, self.side)
-        return means if self.area.mask is None else means / _square_means(self.area.mask, self.side).clamp(min=1e-6)
+        means = square_means(x, self.side)
+        return means if self.area.mask is None else means / square_means(self.area.mask, self.side).clamp(min=1e-6)
+
+    def mean_of_all(self, x: Tensor, means: Tensor) -> Tensor:
+        """The mean of each image's cells [B, C, 1, 1] of a map [B, C, H, W], zero outside, whose means are `means`."""
+        is_split = any(is_symbol(size) or size % self.side for size in x.shape[-2:])
+        if self.side == 1 or is_split or self.area.mask is not None:
+            return self.area.mean(x)
+        return self.squares.mean(means)  # as many cells each: the same, of a smaller map
 
     def bring_back(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """[B, C, h, w], zero outside the images -> [B, C, H, W], too: bilinearly, and constant beyond a border."""
@@ -57,21 +64,6 @@ def query_grid(x: Tensor, area: Area, side: int) -> QueryGrid:
     valid_hw = [(-(-height // side), -(-width // side)) for height, width in area.valid_hw]
     size = (-(-x.shape[-2] // side), -(-x.shape[-1] // side))
     return QueryGrid(side, area, area_of(valid_hw, size, like=x))
-
-
-def _square_means(x: Tensor, side: int) -> Tensor:
-    height, width = x.shape[-2:]
-    if is_symbol(height, width):
-        return _bins(height, side, x) @ x @ _bins(width, side, x).mT
-    cells = x.to(torch.promote_types(x.dtype, torch.float32))  # the backward pass of half types is slow on a CPU
-    return F.avg_pool2d(cells, side, ceil_mode=True, count_include_pad=False).to(x.dtype)
-
-
-def _bins(num_cells: int, side: int, like: Tensor) -> Tensor:
-    """The means along one axis as a matrix [squares, cells]: pooling ties sizes that are symbols to a remainder."""
-    squares = torch.arange((num_cells + side - 1) // side, device=like.device)[:, None]
-    is_inside = (torch.arange(num_cells, device=like.device) // side == squares).to(like.dtype)
-    return is_inside / is_inside.sum(dim=1, keepdim=True)
 
 
 def _tents(num_cells: int, side: int, like: Tensor) -> Tensor:
