@@ -130,15 +130,16 @@ def _backward_group(
 class _Group:
     """Operands of b images, and memory for their largest chunk: fresh pages for each would cost more than the sums.
 
-    F is a product of the operands: for the distance, with a common shift that changes no distance but lets small
+    F is a product of the operands: for the distance, with a common shift m that changes no distance but lets small
     numbers lose fewer digits, -|q - k|^2 = 2 q.k - |k|^2 - |q|^2: two more channels hold (-|k|^2 and the mask, 1) of
-    the keys and (1, -|q|^2) of the queries.
+    the keys and (1, -|q|^2) of the queries. Queries of half types, whose own rounding is larger, are taken as they are:
+    with 2 q.(k - m) - |k - m|^2 - 2 m.(k - m) their keys get the same shares, and they need no passes but one.
 
     Attributes:
         dtype: of the softmax.
         part_channels: channels d of a part.
         shares: pi [b, M].
-        keys: [b, M, Nk, d], [b, M, Nk, d + 1] or [b, M, Nk, d + 2], in the type of the logits.
+        keys: [b, M, Nk, d], [b, M, Nk, d + 1] or [b, M, Nk, d + 2], times `slope`, in the type of the logits.
         logits: [b, c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
         mixed: [b, c, Nk], one number a pair: mixed probabilities, then their gradient.
     """
@@ -159,6 +160,7 @@ class _Group:
         self.dtype, self.logit_dtype = _working_dtypes(self.query, key, self._num_parts, settings)
         self.shares = shares[images].to(self.dtype)
         self.part_channels = query.shape[-1] // self._num_parts
+        self.is_half = query.dtype in _HALF_TYPES
         self.shift = _mean(key, padding).to(self.logit_dtype) if settings.is_euclidean else None
         self.keys = self._key_operand(key, padding)
         num_images, num_queries = self.query.shape[:2]
@@ -167,6 +169,7 @@ class _Group:
         self.rows_at_once = min(num_queries, max(_MIN_ROWS, _CHUNK_LOGITS // logits_of_row))
         self.rows_of_block = max(1, min(self.rows_at_once, _BLOCK_LOGITS // logits_of_row))
         self.images_of_block = max(1, _BLOCK_LOGITS // (logits_of_row * self.rows_at_once))
+        self._queries = self.keys.new_ones(num_images, self._num_parts, self.rows_at_once, self.keys.shape[-1])
         self._logits = self._empty(num_images, self.rows_at_once, *pairs_of_row)
         self._mixed = self._empty(num_images, self.rows_at_once, pairs_of_row[1])
         self.logits, self.mixed = self._logits, self._mixed
@@ -192,7 +195,7 @@ class _Group:
 
     def compute_logits(self, rows: slice) -> Tensor:
         """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [b, M, c, d ..]."""
-        queries = self._query_operand(self.query[:, rows].to(self.logit_dtype))
+        queries = self._query_operand(rows)
         for b, logits in enumerate(self.logits):
             keys = self.keys[b].mT
             if self._exact_logits is None:
@@ -235,37 +238,49 @@ class _Group:
         """[b, Nk, Dk] -> [b, M, Nk, d ..], see the class."""
         keys = key.to(self.logit_dtype)
         keys = self._split(keys if self.shift is None else keys - self.shift)
+        scaled = keys * self.settings.slope
         if self.shift is None and padding is None:
-            return keys.contiguous()
+            return scaled.contiguous()
         bias = keys.new_zeros(keys.shape[:3])
         if self.shift is not None:
             bias = bias - self.settings.scale * keys.square().sum(-1)
+            if self.is_half:
+                bias = bias - (scaled * self._split(self.shift)).sum(-1)
         if padding is not None:
             bias = bias + padding[:, None].to(self.logit_dtype) * _MASKED
-        ones = torch.ones_like(keys[..., :1])
-        return torch.cat([keys, bias[..., None]] if self.shift is None else [keys, bias[..., None], ones], dim=-1)
+        ones = [torch.ones_like(keys[..., :1])] if self._has_squares else []
+        return torch.cat([scaled, bias[..., None], *ones], dim=-1)
 
-    def _query_operand(self, queries: Tensor) -> Tensor:
-        """[b, c, Dk] -> [b, M, c, d ..], see the class."""
-        queries = self._split(queries if self.shift is None else queries - self.shift)
-        scaled = queries * self.settings.slope
-        ones = torch.ones_like(queries[..., :1])
-        if self.shift is not None:
-            bias = -self.settings.scale * queries.square().sum(-1, keepdim=True)
-            return torch.cat([scaled, ones, bias], dim=-1)
-        return scaled.contiguous() if self.keys.shape[-1] == self.part_channels else torch.cat([scaled, ones], dim=-1)
+    def _query_operand(self, rows: slice) -> Tensor:
+        """Queries of the chunk [b, M, c, d ..], see the class; the channel of the keys' bias is one from the start."""
+        query = self.query[:, rows]
+        operand = self._queries[:, :, : query.shape[1]]
+        linear = operand[..., : self.part_channels]
+        if not self._has_squares:
+            linear.copy_(self._split(query))
+            return operand
+        torch.sub(self._split(query.to(self.logit_dtype)), self._split(self.shift), out=linear)
+        operand[..., -1] = -self.settings.scale * linear.square().sum(-1)
+        return operand
+
+    @property
+    def _has_squares(self) -> bool:
+        """Whether the operands hold |q|^2."""
+        return self.shift is not None and not self.is_half
 
     def query_gradient(self, grad: Tensor) -> Tensor:
         """[b, M, c, d], of the operand and over pi -> [b, c, Dk], of the query."""
-        return (grad * self._weights).transpose(1, 2).flatten(2) * self.settings.slope
+        return (grad * self._weights).transpose(1, 2).flatten(2)
 
     def key_gradient(self, grad: Tensor) -> Tensor:
         """[b, M, Nk, d ..], of the operand and over pi -> [b, Nk, Dk], of the key."""
         grad = grad * self._weights
-        linear = grad[..., : self.part_channels]
+        linear = grad[..., : self.part_channels] * self.settings.slope
         if self.shift is not None:
-            of_bias = grad[..., self.part_channels, None]
-            linear = linear - self.settings.slope * self.keys[..., : self.part_channels] * of_bias
+            slopes = self.keys[..., : self.part_channels]
+            if self.is_half:
+                slopes = slopes + self.settings.slope * self._split(self.shift)
+            linear = linear - slopes * grad[..., self.part_channels, None]
         return linear.transpose(1, 2).flatten(2)
 
     @property
