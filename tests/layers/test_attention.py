@@ -87,6 +87,29 @@ def test_gradients_equal_the_dense_formula(operands, dense, similarity, size, is
         assert (grad - reference).abs().max() <= 1e-4 * reference.abs().max()
 
 
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("offset", [0.0, 4.0])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_half_types_are_the_dense_formula_of_the_same_operands(
+    operands, dense, similarity, dtype, offset, is_padded, monkeypatch
+):
+    monkeypatch.setattr(attention_chunks, "_CHUNK_LOGITS", 64 * 70 * 4)
+    monkeypatch.setattr(attention_chunks, "_BLOCK_LOGITS", 20 * 70 * 4)
+    q, k, v, w = operands(300, 70, 16, 12, 4)
+    args = [x.requires_grad_() for x in ((q + offset).to(dtype), (k + offset).to(dtype), v.to(dtype), w)]
+    padding = torch.arange(70) >= torch.tensor([[50], [70]]) if is_padded else None
+    out = mixture_attention(*args, similarity=similarity, key_padding_mask=padding)
+    expected_out = dense(*args, similarity=similarity, padding=padding)
+    limit = 2 * torch.finfo(dtype).eps
+    assert (out - expected_out).abs().max() <= limit * expected_out.abs().max()
+    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    grads = torch.autograd.grad((out * direction).sum(), args)
+    expected = torch.autograd.grad((expected_out * direction).sum(), args)
+    for grad, reference in zip(grads, expected, strict=True):
+        assert (grad - reference).abs().max() <= 2 * limit * reference.abs().max()
+
+
 def test_no_matrix_of_all_pairs_exists(operands, largest_tensor):
     q, k, v, w = (x.requires_grad_() for x in operands(4000, 3000, 8, 8, 4, batch=1))
     with largest_tensor as largest:
