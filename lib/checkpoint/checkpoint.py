@@ -254,8 +254,8 @@ def _advice(missing: list[str], extra: list[str]) -> str:
     """Which options of the transformer the weights were trained with, where these alone differ."""
     if any(_GAINS in name for name in extra):
         return (
-            "Its transformer adds maps times learned gains, which was MODEL.FPT.START identity once and is not made any "
-            "more: train from it (--load_ckpt takes all but the fusions), or use the version that it was trained with"
+            "Its transformer adds maps times learned gains, once MODEL.FPT.START identity, and not made any more: "
+            "train from it (--load_ckpt takes all but the fusions), or use the version that it was trained with"
         )
     is_transformer_alone = all(any(part in name for part in (_FUSIONS, _STAGES)) for name in missing + extra)
     fusions = [name for name in extra if _FUSIONS in name]

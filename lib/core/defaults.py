@@ -82,8 +82,8 @@ DATA_LOADER: Group = {
     ),
     "REDUCED_JPEG": Option(
         False,
-        "A detector's JPEGs of twice the network's input or more are decoded at a half, a quarter or an eighth of their "
-        "size, where height and width are multiples of that: in less time, with pixels that differ a little.",
+        "A detector's JPEGs of twice the network's input or more are decoded at a half, a quarter or an eighth of "
+        "their size, where height and width are multiples of that: in less time, with pixels that differ a little.",
     ),
     "NUM_THREADS": Option(4, "Loader workers; 0 = load in the main process.", low=0, high=1024),
     "TIMEOUT": Option(

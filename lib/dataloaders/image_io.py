@@ -107,6 +107,12 @@ def read_image(
         reduced = _decode_reduced(data, expected_size_hw, least_size_hw, reading)
         if reduced is not None:
             return reduced
+    return _decode_whole(path, data, mode, expected_size_hw, reading)
+
+
+def _decode_whole(
+    path: Path, data: bytes, mode: str, expected_size_hw: tuple[int, int] | None, reading: ImageReading
+) -> np.ndarray:
     image = _decode(path, data, mode, reading, ignore_orientation=reading.exif == "ignore")
     if expected_size_hw is None or image.shape[:2] == tuple(expected_size_hw):
         return image

@@ -248,7 +248,7 @@ class _Group:
                 bias = bias - (scaled * self._split(self.shift)).sum(-1)
         if padding is not None:
             bias = bias + padding[:, None].to(self.logit_dtype) * _MASKED
-        ones = [torch.ones_like(keys[..., :1])] if self._has_squares else []
+        ones = [] if self.shift is None or self.is_half else [torch.ones_like(keys[..., :1])]
         return torch.cat([scaled, bias[..., None], *ones], dim=-1)
 
     def _query_operand(self, rows: slice) -> Tensor:
@@ -256,17 +256,12 @@ class _Group:
         query = self.query[:, rows]
         operand = self._queries[:, :, : query.shape[1]]
         linear = operand[..., : self.part_channels]
-        if not self._has_squares:
+        if self.shift is None or self.is_half:
             linear.copy_(self._split(query))
             return operand
         torch.sub(self._split(query.to(self.logit_dtype)), self._split(self.shift), out=linear)
         operand[..., -1] = -self.settings.scale * linear.square().sum(-1)
         return operand
-
-    @property
-    def _has_squares(self) -> bool:
-        """Whether the operands hold |q|^2."""
-        return self.shift is not None and not self.is_half
 
     def query_gradient(self, grad: Tensor) -> Tensor:
         """[b, M, c, d], of the operand and over pi -> [b, c, Dk], of the query."""

@@ -236,7 +236,9 @@ def test_a_reduced_jpeg_is_turned_as_the_whole(tmp_path: Path):
     assert read_image(path, (240, 320), reading=always, least_size_hw=(60, 80)).shape == (60, 80, 3)
 
 
-@pytest.mark.parametrize(("name", "mode", "height"), [("a.png", "RGB", 64), ("a.jpg", "CMYK", 64), ("a.jpg", "RGB", 63)])
+@pytest.mark.parametrize(
+    ("name", "mode", "height"), [("a.png", "RGB", 64), ("a.jpg", "CMYK", 64), ("a.jpg", "RGB", 63)]
+)
 def test_other_images_are_read_whole(tmp_path: Path, name: str, mode: str, height: int):
     path = _write(tmp_path / name, Image.fromarray(_photo(height, 96)).convert(mode))
     image = read_image(path, (height, 96), reading=REDUCING, least_size_hw=(8, 8))

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from fpt.layers.dropblock import DropBlock
@@ -114,8 +113,7 @@ class FeaturePyramidTransformer(nn.Module):
         self.downsampling = share() if shares_downsampling and use["rendering"] else None
         check_start(start, fusion, in_channels, self.out_channels)
         self.is_residual = start == "identity"
-        sizes = {"channels": in_channels, "out_channels": self.out_channels}
-        make = partial(make_fusion, fusion, **sizes, norm=norm, is_added=self.is_residual)
+        make = partial(make_fusion, fusion, in_channels, self.out_channels, norm=norm, is_added=self.is_residual)
         self.fusions = nn.ModuleList(make(num_parts=number) for number in _num_parts(num_levels, use))
         self.dropblock = DropBlock(block_size=dropblock_size, keep_prob=dropblock_keep_prob)
         self._initialise()

@@ -173,7 +173,7 @@ Fusion = ConcatFusion | BottleneckFusion | CoarseFusion
 
 
 def make_fusion(
-    kind: str, *, num_parts: int, channels: int, out_channels: int, norm: NormFactory | None, is_added: bool
+    kind: str, channels: int, out_channels: int, *, num_parts: int, norm: NormFactory | None, is_added: bool
 ) -> Fusion:
     """A fusion by its name, to be added to the level's own map or to take its place; ValueError for an unknown one.
 
