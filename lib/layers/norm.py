@@ -90,7 +90,7 @@ class GroupNorm(nn.GroupNorm):
 class _HalfGroupNorm(torch.autograd.Function):
     """GroupNorm of x [N, C, H, W] in a half type and channels_last, weight and bias [C].
 
-    Backward is PyTorch's on float32 copies, of some groups at a time: that of half types takes twice as long.
+    Backward is PyTorch's on float32 copies, of some groups at a time: that of half types is slower.
     """
 
     @staticmethod
