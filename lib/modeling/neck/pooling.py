@@ -44,10 +44,11 @@ class _SquareMeans(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        lengths = [_lengths(size, ctx.side, grads[0]) for size in ctx.size]
-        is_whole = all(size % ctx.side == 0 for size in ctx.size)
-        share = grads[0] / (ctx.side**2 if is_whole else lengths[0][:, None] * lengths[1])
-        cells = F.interpolate(share, scale_factor=ctx.side, mode="nearest")
+        counts: int | Tensor = ctx.side**2
+        if any(size % ctx.side for size in ctx.size):
+            rows, columns = (_lengths(size, ctx.side, grads[0]) for size in ctx.size)
+            counts = rows[:, None] * columns
+        cells = F.interpolate(grads[0] / counts, scale_factor=ctx.side, mode="nearest")
         return cells[..., : ctx.size[0], : ctx.size[1]], None
 
 

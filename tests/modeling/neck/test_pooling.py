@@ -33,6 +33,8 @@ def test_half_types_are_summed_in_float32(memory_format: torch.memory_format) ->
         means = bin_means(x, 1, 1)
     assert means.dtype == torch.float16
     assert means.flatten().tolist() == [3.0, 3.0, 3.0]
+    large = torch.full((1, 3, 7, 8), 60_000.0, dtype=torch.float16).contiguous(memory_format=memory_format)
+    assert square_means(large, 4).flatten().tolist() == [60_000.0] * 12
 
 
 @pytest.mark.parametrize("memory_format", _FORMATS)
