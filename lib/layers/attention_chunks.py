@@ -1,8 +1,8 @@
 """The mixture of softmaxes on a CPU: chunks of queries, computed again in backward.
 
-No more than `_CHUNK_LOGITS` logits exist at a time (or `_MIN_ROWS` queries' worth): some queries of an image, or some
-small images at once. The products work on a whole chunk, the element-wise passes on blocks of it that stay inside the
-cache; they, not the products, would take most of the time otherwise.
+No more than `_CHUNK_LOGITS` logits exist at a time (or `_MIN_ROWS` queries' worth: products of fewer rows are slow):
+some queries of an image, or some small images at once. The products work on a whole chunk, each part's logits side by
+side, the element-wise passes on blocks of it that stay inside the cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 _CHUNK_LOGITS = 1 << 22
 _BLOCK_LOGITS = 1 << 19
-_MIN_ROWS = 64
+_MIN_ROWS = 256
 _MASKED = -1e30  # added to the logit of a padded key: its exponential is 0, and no NaN arises where all keys are padded
 _SMALL_LOGIT = 0.01
 _LARGE_LOGIT = 128.0  # float32 logits up to here, float64 ones above
@@ -73,7 +73,7 @@ class MixtureOfSoftmaxes(torch.autograd.Function):
             values = value[images].to(product_dtype)
             for rows in group.chunks():
                 group.compute_logits(rows)
-                mixed = group.mix().to(product_dtype)
+                mixed = group.mix(out=group.logits[0]).to(product_dtype)
                 if product_dtype == out.dtype:
                     torch.bmm(mixed, values, out=out[images, rows])
                 else:
@@ -114,15 +114,16 @@ def _backward_group(
     grad_value = torch.zeros_like(value)
     grad_shares = torch.zeros_like(group.shares)
     linear = group.keys[..., : group.part_channels].to(group.dtype)
+    one_a_pair = group.logits.new_empty(group.logits.shape[1:])  # mixed probabilities, then their gradient
     for rows in group.chunks():
         grad_rows = grad_out[:, rows].to(group.dtype)
         queries = group.compute_logits(rows).to(group.dtype)
-        grad_value.baddbmm_(group.mix().mT, grad_rows)
-        grad_shares += group.softmax_backward(torch.bmm(grad_rows, value.mT, out=group.mixed))
-        grad_operand = torch.empty_like(queries[..., : group.part_channels])
-        for b, logits in enumerate(group.logits.transpose(1, 2)):
-            torch.bmm(logits, linear[b], out=grad_operand[b])
-            grad_keys[b].baddbmm_(queries[b].mT, logits)
+        mixed = group.mix(out=one_a_pair[:, : grad_rows.shape[1]])
+        grad_value.baddbmm_(mixed.mT, grad_rows)
+        grad_shares += group.softmax_backward(torch.bmm(grad_rows, value.mT, out=mixed))
+        logits = group.logits.flatten(0, 1)
+        grad_operand = torch.bmm(logits, linear.flatten(0, 1)).unflatten(0, linear.shape[:2])
+        grad_keys.flatten(0, 1).baddbmm_(queries.flatten(0, 1).mT, logits)
         grad_query[:, rows] = group.query_gradient(grad_operand)
     return group.key_gradient(grad_keys.mT), grad_value, grad_shares
 
@@ -139,9 +140,8 @@ class _Group:
         dtype: of the softmax.
         part_channels: channels d of a part.
         shares: pi [b, M].
-        keys: [b, M, Nk, d], [b, M, Nk, d + 1] or [b, M, Nk, d + 2], times `slope`, in the type of the logits.
-        logits: [b, c, M, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
-        mixed: [b, c, Nk], one number a pair: mixed probabilities, then their gradient.
+        keys: [M, b, Nk, d], [M, b, Nk, d + 1] or [M, b, Nk, d + 2], times `slope`, in the type of the logits.
+        logits: [M, b, c, Nk], the present chunk: logits, then probabilities, then gradients of the logits over pi.
     """
 
     def __init__(
@@ -163,60 +163,58 @@ class _Group:
         self.is_half = query.dtype in _HALF_TYPES
         self.shift = _mean(key, padding).to(self.logit_dtype) if settings.is_euclidean else None
         self.keys = self._key_operand(key, padding)
-        num_images, num_queries = self.query.shape[:2]
-        pairs_of_row = (self._num_parts, key.shape[1])
-        logits_of_row = max(1, self._num_parts * key.shape[1])
+        num_queries, num_keys = self.query.shape[1], key.shape[1]
+        logits_of_row = max(1, self._num_parts * num_keys)
         self.rows_at_once = min(num_queries, max(_MIN_ROWS, _CHUNK_LOGITS // logits_of_row))
-        self.rows_of_block = max(1, min(self.rows_at_once, _BLOCK_LOGITS // logits_of_row))
-        self.images_of_block = max(1, _BLOCK_LOGITS // (logits_of_row * self.rows_at_once))
-        self._queries = self.keys.new_ones(num_images, self._num_parts, self.rows_at_once, self.keys.shape[-1])
-        self._logits = self._empty(num_images, self.rows_at_once, *pairs_of_row)
-        self._mixed = self._empty(num_images, self.rows_at_once, pairs_of_row[1])
-        self.logits, self.mixed = self._logits, self._mixed
-        self._product = self._empty(min(num_images, self.images_of_block), self.rows_of_block, *pairs_of_row)
-        self._exact_logits = None if self.logit_dtype == self.dtype else self._product[0].double()
-
-    def _empty(self, *shape: int) -> Tensor:
-        return self.query.new_empty(shape, dtype=self.dtype)
+        self._rows_of_block = max(1, min(self.rows_at_once, _BLOCK_LOGITS // logits_of_row))
+        self._images_of_block = max(1, _BLOCK_LOGITS // (logits_of_row * self.rows_at_once))
+        chunk = (*self.keys.shape[:2], self.rows_at_once)
+        self._queries = self.keys.new_ones(*chunk, self.keys.shape[-1])
+        self.logits = self._logits = query.new_empty(*chunk, num_keys, dtype=self.dtype)
+        self._product = self._logits.new_empty(min(chunk[1], self._images_of_block), self._rows_of_block, num_keys)
+        self._exact_logits = None
+        if self.logit_dtype != self.dtype:
+            self._exact_logits = self.keys.new_empty(self._rows_of_block, num_keys)
 
     def chunks(self) -> Iterator[slice]:
-        """The queries, in ranges; sets the size of `logits` and `mixed`."""
+        """The queries, in ranges; sets the size of `logits`."""
         for start in range(0, self.query.shape[1], self.rows_at_once):
             rows = slice(start, min(start + self.rows_at_once, self.query.shape[1]))
-            self.logits, self.mixed = self._logits[:, : rows.stop - start], self._mixed[:, : rows.stop - start]
+            self.logits = self._logits[:, :, : rows.stop - start]
             yield rows
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Images, and queries of the chunk, whose logits fit into the cache."""
-        num_images, num_rows = self.logits.shape[:2]
-        for first in range(0, num_images, self.images_of_block):
-            for start in range(0, num_rows, self.rows_of_block):
-                yield slice(first, first + self.images_of_block), slice(start, start + self.rows_of_block)
+        """Images, and queries of the chunk, whose logits fit into the cache and lie side by side in each part."""
+        num_images, num_rows = self.logits.shape[1:3]
+        for first in range(0, num_images, self._images_of_block):
+            for start in range(0, num_rows, self._rows_of_block):
+                yield slice(first, first + self._images_of_block), slice(start, start + self._rows_of_block)
 
     def compute_logits(self, rows: slice) -> Tensor:
-        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [b, M, c, d ..]."""
+        """Logits of the chunk, from which `mix` makes probabilities; returns the queries' operand [M, b, c, d ..]."""
         queries = self._query_operand(rows)
-        for b, logits in enumerate(self.logits):
-            keys = self.keys[b].mT
-            if self._exact_logits is None:
-                torch.bmm(queries[b], keys, out=logits.transpose(0, 1))
-                continue
-            for start in range(0, len(logits), self.rows_of_block):
-                block = slice(start, min(start + self.rows_of_block, len(logits)))
-                exact = self._exact_logits[: block.stop - block.start]
-                torch.bmm(queries[b, :, block], keys, out=exact.transpose(0, 1))
-                logits[block].copy_(exact)
+        operands = queries.flatten(0, 1), self.keys.flatten(0, 1).mT
+        if self._exact_logits is None:
+            torch.bmm(*operands, out=self.logits.flatten(0, 1))
+            return queries
+        for query, key, logits in zip(*operands, self.logits.flatten(0, 1), strict=True):
+            for start in range(0, len(logits), len(self._exact_logits)):
+                block = slice(start, min(start + len(self._exact_logits), len(logits)))
+                logits[block] = torch.mm(query[block], key, out=self._exact_logits[: block.stop - start])
         return queries
 
-    def mix(self) -> Tensor:
-        """Softmax of the logits, in their place; returns sum_n pi_n P_n [b, c, Nk], in `mixed`."""
+    def mix(self, out: Tensor) -> Tensor:
+        """Softmax of the logits, in their place; puts sum_n pi_n P_n into `out` [b, c, Nk], which may be `logits[0]`."""
         for block in self._blocks():
-            parts, mixed, shares = self.logits[block], self.mixed[block], self.shares[block[0], :, None, None]
-            torch.softmax(parts, dim=-1, out=parts)
-            torch.mul(parts[:, :, 0], shares[:, 0], out=mixed)
-            for n in range(1, self._num_parts):
-                mixed.addcmul_(parts[:, :, n], shares[:, n])
-        return self.mixed
+            mixed = out[block]
+            for n, shares in enumerate(self._weights):
+                probabilities = self.logits[n][block]
+                torch.softmax(probabilities, dim=-1, out=probabilities)
+                if n == 0:
+                    torch.mul(probabilities, shares[block[0]], out=mixed)
+                else:
+                    mixed.addcmul_(probabilities, shares[block[0]])
+        return out
 
     def softmax_backward(self, grad_mixed: Tensor) -> Tensor:
         """From probabilities P_n to the gradients of the logits without their factor pi_n, in their place.
@@ -226,16 +224,16 @@ class _Group:
         """
         grad_shares = torch.zeros_like(self.shares)
         for block in self._blocks():
-            parts = self.logits[block]
-            product = self._product[: parts.shape[0], : parts.shape[1]]
-            torch.mul(parts, grad_mixed[block][:, :, None], out=product)
-            row_sums = product.sum(dim=-1, keepdim=True)
-            torch.addcmul(product, parts, row_sums, value=-1, out=parts)
-            grad_shares[block[0]] += row_sums.sum(dim=(1, 3))
+            grads = grad_mixed[block]
+            for n, logits in enumerate(self.logits):
+                product = torch.mul(logits[block], grads, out=self._product[: len(grads), : grads.shape[1]])
+                row_sums = product.sum(dim=-1, keepdim=True)
+                torch.addcmul(product, logits[block], row_sums, value=-1, out=logits[block])
+                grad_shares[block[0], n] += row_sums.sum(dim=(1, 2))
         return grad_shares
 
     def _key_operand(self, key: Tensor, padding: Tensor | None) -> Tensor:
-        """[b, Nk, Dk] -> [b, M, Nk, d ..], see the class."""
+        """[b, Nk, Dk] -> [M, b, Nk, d ..], see the class."""
         keys = key.to(self.logit_dtype)
         keys = self._split(keys if self.shift is None else keys - self.shift)
         scaled = keys * self.settings.slope
@@ -247,12 +245,12 @@ class _Group:
             if self.is_half:
                 bias = bias - (scaled * self._split(self.shift)).sum(-1)
         if padding is not None:
-            bias = bias + padding[:, None].to(self.logit_dtype) * _MASKED
+            bias = bias + padding.to(self.logit_dtype) * _MASKED
         ones = [] if self.shift is None or self.is_half else [torch.ones_like(keys[..., :1])]
         return torch.cat([scaled, bias[..., None], *ones], dim=-1)
 
     def _query_operand(self, rows: slice) -> Tensor:
-        """Queries of the chunk [b, M, c, d ..], see the class; the channel of the keys' bias is one from the start."""
+        """Queries of the chunk [M, b, c, d ..], see the class; the channel of the keys' bias is one from the start."""
         query = self.query[:, rows]
         operand = self._queries[:, :, : query.shape[1]]
         linear = operand[..., : self.part_channels]
@@ -264,11 +262,11 @@ class _Group:
         return operand
 
     def query_gradient(self, grad: Tensor) -> Tensor:
-        """[b, M, c, d], of the operand and over pi -> [b, c, Dk], of the query."""
-        return (grad * self._weights).transpose(1, 2).flatten(2)
+        """[M, b, c, d], of the operand and over pi -> [b, c, Dk], of the query."""
+        return (grad * self._weights).movedim(0, 2).flatten(2)
 
     def key_gradient(self, grad: Tensor) -> Tensor:
-        """[b, M, Nk, d ..], of the operand and over pi -> [b, Nk, Dk], of the key."""
+        """[M, b, Nk, d ..], of the operand and over pi -> [b, Nk, Dk], of the key."""
         grad = grad * self._weights
         linear = grad[..., : self.part_channels] * self.settings.slope
         if self.shift is not None:
@@ -276,15 +274,15 @@ class _Group:
             if self.is_half:
                 slopes = slopes + self.settings.slope * self._split(self.shift)
             linear = linear - slopes * grad[..., self.part_channels, None]
-        return linear.transpose(1, 2).flatten(2)
+        return linear.movedim(0, 2).flatten(2)
 
     @property
     def _weights(self) -> Tensor:
-        return self.shares[..., None, None]
+        return self.shares.t()[..., None, None]
 
     def _split(self, x: Tensor) -> Tensor:
-        """[b, N, Dk] -> [b, M, N, d]."""
-        return x.unflatten(-1, (self._num_parts, -1)).transpose(1, 2)
+        """[b, N, Dk] -> [M, b, N, d]."""
+        return x.unflatten(-1, (self._num_parts, -1)).movedim(2, 0)
 
 
 def _mean(x: Tensor, padding: Tensor | None) -> Tensor:
