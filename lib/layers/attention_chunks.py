@@ -204,7 +204,7 @@ class _Group:
         return queries
 
     def mix(self, out: Tensor) -> Tensor:
-        """Softmax of the logits, in their place; puts sum_n pi_n P_n into `out` [b, c, Nk], which may be `logits[0]`."""
+        """Softmax of the logits, in their place; puts sum_n pi_n P_n into `out` [b, c, Nk], `logits[0]` perhaps."""
         for block in self._blocks():
             mixed = out[block]
             for n, shares in enumerate(self._weights):
