@@ -31,8 +31,14 @@ _GAINS = "neck.transformer.gains."
 _PUBLISHED = (".norm.", ".bias")
 """In names of weights of fusions: only those of MODEL.FPT.START paper have one of them."""
 
-_OF_FUSIONS = {".mixing.": "coarse", ".reduction.": "bottleneck", ".conv.": "concat"}
-"""In names of weights of fusions: what is MODEL.FPT.FUSION's; the first that fits."""
+_OF_FUSIONS = {
+    ".depthwise.": "separable",
+    ".mixing.": "coarse",
+    ".reduction.": "bottleneck",
+    ".refine.": "coarse",  # where the model has .mixing. too
+    ".conv.": "concat",
+}
+"""In names of weights of fusions that the model lacks: what is MODEL.FPT.FUSION's; the first that fits."""
 
 FORMAT = 2
 """Format 1 is read too: see ``fpt.checkpoint.format_1``."""

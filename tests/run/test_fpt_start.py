@@ -72,6 +72,7 @@ def test_a_checkpoint_of_today_says_how_it_was_trained(trained, tmp_path: Path) 
         (PAPER, f"Set MODEL.FPT.FUSION to coarse and {shared} and MODEL.FPT.START to identity"),
         (OWN, f"Set {shared}:"),
         (["MODEL.FPT.FUSION", "bottleneck"], "Set MODEL.FPT.FUSION to coarse:"),
+        (["MODEL.FPT.FUSION", "separable"], "Set MODEL.FPT.FUSION to coarse:"),
     ):
         with pytest.raises(UserError, match=advice):
             Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, *pairs]))

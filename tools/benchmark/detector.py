@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fpt.cli.common import positive_int, run_command
 from fpt.core.config import load_cfg
 from fpt.modeling.build import build_model
+from fpt.structures.paste import paste_masks
 from fpt.utils.errors import UserError
 from fpt.utils.heap import keep_freed_memory
 from measure import give_back_freed_memory, limit_memory, measure
@@ -116,7 +117,7 @@ def _time(args: argparse.Namespace, phase: str) -> list[dict[str, Any]]:
 
 
 def make_run(case: str, size_hw: tuple[int, int], phase: str, *, is_half: bool) -> Callable[[], object]:
-    """One pass of a detector with random weights: detections, or losses and gradients."""
+    """One pass of a detector with random weights: detections, masks pasted into the image, or losses and gradients."""
     torch.manual_seed(0)
     is_training, options = phase == "training", CASES[case]
     if options is None:
@@ -145,6 +146,10 @@ def make_run(case: str, size_hw: tuple[int, int], phase: str, *, is_half: bool) 
             if is_training:
                 torch.stack([loss.float() for loss in out.values()]).sum().backward()
                 model.zero_grad(set_to_none=True)
+            elif options is not None:  # torchvision's masks are pasted already
+                for found in out:
+                    for _mask in paste_masks(found["masks"].numpy(), found["boxes"].numpy(), size_hw):
+                        pass
 
     return run
 

@@ -15,6 +15,7 @@ from fpt.modeling.levels import strides_of
 from fpt.modeling.neck.compose import CoarsestMap, ExtraLevels, PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.neck.fusion import ADDED
 from fpt.modeling.neck.uniform import AtrousPyramid, PoolingPyramid, UnscathedPyramid
 from fpt.modeling.settings import NeckFactory, NeckSettings
 from fpt.utils.errors import UserError
@@ -171,10 +172,10 @@ def _build_transformer(
             f"MODEL.FPT.START is identity, but the levels of the pyramid have {pyramid.out_channels} channels and the "
             f"outputs FPN.DIM = {cfg.FPN.DIM}: make them equal, or set MODEL.FPT.START to paper"
         )
-    if options.START == "paper" and options.FUSION == "coarse":
+    if options.START == "paper" and options.FUSION in ADDED:
         raise UserError(
-            "MODEL.FPT.START is paper, but MODEL.FPT.FUSION coarse is added to the level's own map: set FUSION to "
-            "concat (as published) or bottleneck, or START to identity"
+            f"MODEL.FPT.START is paper, but MODEL.FPT.FUSION {options.FUSION} is added to the level's own map: set "
+            "FUSION to concat (as published) or bottleneck, or START to identity"
         )
     return FeaturePyramidTransformer(
         in_channels=pyramid.out_channels,  # type: ignore[arg-type]

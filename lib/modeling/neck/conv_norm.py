@@ -88,6 +88,7 @@ class ConvNorm(nn.Module):
         kernel: side of the kernel, odd.
         stride: stride.
         dilation: of the kernel.
+        groups: of channels, each of which sees none of the others.
         norm: makes the normalisation, or None.
         has_bias: the convolution has a bias; None = only without a normalisation.
     """
@@ -100,6 +101,7 @@ class ConvNorm(nn.Module):
         kernel: int = 3,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         norm: NormFactory | None = None,
         has_bias: bool | None = None,
     ) -> None:
@@ -111,6 +113,7 @@ class ConvNorm(nn.Module):
             stride=stride,
             padding=dilation * (kernel // 2),
             dilation=dilation,
+            groups=groups,
             bias=norm is None if has_bias is None else has_bias,
         )
         self.norm = norm(out_channels) if norm is not None else nn.Identity()

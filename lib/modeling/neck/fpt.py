@@ -49,7 +49,8 @@ class FeaturePyramidTransformer(nn.Module):
         level_strides: size ratio of each level to the one below it (2, or 1 for levels of one size); None = all 2.
         fusion: "concat" = one 3x3 convolution over all parts, as published; "bottleneck" (ours) = a 1x1 over all parts,
             then a 3x3, for a third of the products; "coarse" (ours) = a bottleneck on the grid of query_strides,
-            brought back bilinearly, which needs the start "identity".
+            brought back bilinearly, which needs the start "identity"; "separable" (ours) = the same with a 3x3 that
+            takes each channel by itself.
         query_strides: of each level, cells a side that ask ST and GT as one, their mean; what they get is brought back
             bilinearly (ours). None = 2 on a finest level that is twice as large as the next, 1 elsewhere; all 1 =
             exact, and as it must be with a local window.

@@ -14,7 +14,9 @@ from fpt.modeling.neck.area import NormFactory
 from fpt.modeling.neck.conv_norm import ConvNorm, Pending
 from fpt.modeling.neck.query_grid import QueryGrid
 
-FUSIONS = ("concat", "bottleneck", "coarse")
+FUSIONS = ("concat", "bottleneck", "coarse", "separable")
+ADDED = ("coarse", "separable")
+"""Those that are always added to the level's own map."""
 
 
 class Parts(NamedTuple):
@@ -136,21 +138,30 @@ class CoarseFusion(nn.Module):
     Args:
         num_parts: maps that come in.
         channels: of each, and of the output.
+        is_separable: the 3x3 convolution takes each channel by itself, a third of the products that are left.
     """
 
-    def __init__(self, *, num_parts: int, channels: int) -> None:
+    def __init__(self, *, num_parts: int, channels: int, is_separable: bool) -> None:
         super().__init__()
         self.mixing = nn.Conv2d(num_parts * channels, channels, 1, bias=False)
-        self.refine = ConvNorm(channels, channels, has_bias=False)
+        self._last, groups = ("depthwise", channels) if is_separable else ("refine", 1)
+        self.add_module(self._last, ConvNorm(channels, channels, groups=groups, has_bias=False))
+
+    @property
+    def last(self) -> ConvNorm:
+        """The 3x3 convolution."""
+        last = self.get_submodule(self._last)
+        assert isinstance(last, ConvNorm)
+        return last
 
     def start_at_zero(self) -> None:
         """Weights of which nothing comes out, but which learn at once: the 1x1 is zero, the 3x3 passes it as it is."""
         nn.init.zeros_(self.mixing.weight)
-        nn.init.dirac_(self.refine.conv.weight)
+        nn.init.dirac_(self.last.conv.weight, self.last.conv.groups)
 
     def forward(self, parts: Parts, grid: QueryGrid) -> Pending:
         """The parts of a level, zero outside the images -> [B, C, h, w] on the grid of those that asked."""
-        return self.refine.convolve(lambda: self._mix(parts, grid), grid.squares)
+        return self.last.convolve(lambda: self._mix(parts, grid), grid.squares)
 
     def _mix(self, parts: Parts, grid: QueryGrid) -> Tensor:
         batch, channels, height, width = parts.asking.shape
@@ -181,8 +192,8 @@ def make_fusion(
     """
     if kind not in FUSIONS:
         raise ValueError(f"fusion is {kind!r}, must be one of {FUSIONS}")
-    if kind == "coarse":
-        return CoarseFusion(num_parts=num_parts, channels=channels)
+    if kind in ADDED:
+        return CoarseFusion(num_parts=num_parts, channels=channels, is_separable=kind == "separable")
     made = ConcatFusion if kind == "concat" else BottleneckFusion
     norm, has_bias = (None, False) if is_added else (norm, None)
     return made(num_parts=num_parts, channels=channels, out_channels=out_channels, norm=norm, has_bias=has_bias)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fpt.modeling.neck.fusion import ADDED
+
 INTERACTIONS = ("self", "grounding", "rendering")
 STARTS = ("identity", "paper")
 
@@ -34,9 +36,9 @@ def check_start(start: str, fusion: str, in_channels: int, out_channels: int) ->
         raise ValueError(
             f"a neck from {in_channels} to {out_channels} channels cannot start as the identity; start='paper' can"
         )
-    if start == "paper" and fusion == "coarse":
+    if start == "paper" and fusion in ADDED:
         raise ValueError(
-            "fusion='coarse' is only for start='identity': a coarse map would replace the level's own; 'bottleneck' "
+            f"fusion={fusion!r} is only for start='identity': a coarse map would replace the level's own; 'bottleneck' "
             "and 'concat' keep its cells"
         )
 

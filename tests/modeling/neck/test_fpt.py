@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from functools import partial
 
@@ -101,7 +102,7 @@ def test_subsets_and_gradients_reach_every_parameter(interactions):
     assert bool(neck.selfs) == ("self" in interactions)
 
 
-@pytest.mark.parametrize("fusion", ["concat", "bottleneck", "coarse"])
+@pytest.mark.parametrize("fusion", ["concat", "bottleneck", "coarse", "separable"])
 @pytest.mark.parametrize("norm", [None, group_norm])
 def test_starts_as_the_identity_and_learns_from_there(norm, fusion):
     neck = build(start="identity", fusion=fusion, norm=norm, dropblock_keep_prob=0.9)
@@ -109,7 +110,7 @@ def test_starts_as_the_identity_and_learns_from_there(norm, fusion):
     out = neck(maps)
     assert all(torch.equal(y, x) for y, x in zip(out.values(), maps.values(), strict=True))
     sum((y * torch.randn_like(y)).sum() for y in out.values()).backward()
-    first = [p.grad for name, p in neck.fusions.named_parameters() if ".refine." not in name]
+    first = [p.grad for name, p in neck.fusions.named_parameters() if not re.search("refine|depthwise", name)]
     assert len(first) == 3
     assert all((grad != 0).all() for grad in first)
     neck.zero_grad()
@@ -167,6 +168,17 @@ def test_a_coarse_fusion_is_a_bottleneck_where_each_cell_asks():
         assert torch.allclose(y, expected, atol=1e-5)
 
 
+def test_a_separable_fusion_is_a_coarse_one_whose_3x3_mixes_no_channels():
+    separable = trained(build(fusion="separable", start="identity", query_strides=(2, 1, 1)))
+    coarse = build(fusion="coarse", start="identity", query_strides=(2, 1, 1))
+    coarse.load_state_dict(separable.state_dict(), strict=False)
+    for one, other in zip(separable.fusions, coarse.fusions, strict=True):
+        other.refine.conv.weight.data = torch.eye(8)[..., None, None] * one.depthwise.conv.weight.data
+    maps = pyramid(13, 20)
+    for y, expected in zip(separable(maps).values(), coarse(maps).values(), strict=True):
+        assert torch.allclose(y, expected, atol=1e-5)
+
+
 def test_a_coarse_fusion_adds_what_is_made_on_the_grid_of_the_queries():
     neck = trained(build(fusion="coarse", start="identity", query_strides=(1, 2, 1)))
     maps = pyramid(16, 24)
@@ -187,9 +199,10 @@ def test_a_coarse_fusion_adds_what_is_made_on_the_grid_of_the_queries():
     assert torch.allclose(neck(maps)["p3"], expected, atol=1e-5)
 
 
-def test_a_coarse_fusion_keeps_the_levels_own_map():
-    with pytest.raises(ValueError, match="fusion='coarse' is only for start='identity'"):
-        build(fusion="coarse", start="paper")
+@pytest.mark.parametrize("fusion", ["coarse", "separable"])
+def test_a_fusion_on_the_grid_keeps_the_levels_own_map(fusion):
+    with pytest.raises(ValueError, match=f"fusion='{fusion}' is only for start='identity'"):
+        build(fusion=fusion, start="paper")
 
 
 @pytest.mark.parametrize("strides", [(2, 2), (1, 2), (1, 1)])
