@@ -40,7 +40,7 @@ FPT: Group = {
     ),
     # Outputs of the transformers.
     "FUSION": Option(
-        "coarse",
+        "separable",
         "concat = one 3x3 convolution over all parts of a level, as published; bottleneck = a 1x1 over them, then a "
         "3x3; coarse = a bottleneck on the grid of QUERY_STRIDE, brought back bilinearly and added to the level's own "
         "map (START identity); separable = the same, its 3x3 on each channel by itself.",

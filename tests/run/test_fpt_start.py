@@ -65,17 +65,26 @@ def test_a_checkpoint_of_today_says_how_it_was_trained(trained, tmp_path: Path) 
     cfg = load_cfg(trained.cfg, FPT)
     save_checkpoint(tmp_path / "new.pth", _checkpoint(cfg, config=cfg.dump()))
     options = Predictor(tmp_path / "new.pth", device="cpu").cfg.MODEL.FPT
-    assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("identity", "coarse", 8)
+    assert (options.START, options.FUSION, options.QUERY_STRIDE) == ("identity", "separable", 8)
     assert options.SHARE_DOWNSAMPLING
     shared = "MODEL.FPT.SHARE_DOWNSAMPLING to True"
     for pairs, advice in (
-        (PAPER, f"Set MODEL.FPT.FUSION to coarse and {shared} and MODEL.FPT.START to identity"),
+        (PAPER, f"Set MODEL.FPT.FUSION to separable and {shared} and MODEL.FPT.START to identity"),
         (OWN, f"Set {shared}:"),
-        (["MODEL.FPT.FUSION", "bottleneck"], "Set MODEL.FPT.FUSION to coarse:"),
-        (["MODEL.FPT.FUSION", "separable"], "Set MODEL.FPT.FUSION to coarse:"),
+        (["MODEL.FPT.FUSION", "bottleneck"], "Set MODEL.FPT.FUSION to separable:"),
+        (["MODEL.FPT.FUSION", "coarse"], "Set MODEL.FPT.FUSION to separable:"),
     ):
         with pytest.raises(UserError, match=advice):
             Predictor(tmp_path / "new.pth", cfg=load_cfg(trained.cfg, [*FPT, *pairs]))
+
+
+@pytest.mark.parametrize("fusion", ["coarse", "bottleneck"])
+def test_a_checkpoint_with_another_fusion_names_it(trained, tmp_path: Path, fusion: str) -> None:
+    cfg = load_cfg(trained.cfg, [*FPT, "MODEL.FPT.FUSION", fusion])
+    save_checkpoint(tmp_path / "other.pth", _checkpoint(cfg, config=cfg.dump()))
+    assert Predictor(tmp_path / "other.pth", device="cpu").cfg.MODEL.FPT.FUSION == fusion
+    with pytest.raises(UserError, match=f"Set MODEL.FPT.FUSION to {fusion}:"):
+        Predictor(tmp_path / "other.pth", cfg=load_cfg(trained.cfg, FPT))
 
 
 def test_a_fusion_of_another_form_starts_afresh_and_the_rest_is_taken(trained) -> None:

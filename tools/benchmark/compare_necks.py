@@ -36,7 +36,8 @@ VARIANTS: dict[str, dict[str, str] | None] = {
     "FPN+FPT-paper": {_START: "paper", _FUSION: "concat", _QUERY_STRIDE: "1", _SHARE: "False"},
     "FPN+FPT-concat": {_START: "identity", _FUSION: "concat", _QUERY_STRIDE: "1", _SHARE: "False"},
     "FPN+FPT-bottleneck": {_START: "identity", _FUSION: "bottleneck", _QUERY_STRIDE: "8", _SHARE: "False"},
-    "FPN+FPT-default": {_START: "identity", _FUSION: "coarse", _QUERY_STRIDE: "8", _SHARE: "True"},
+    "FPN+FPT-coarse": {_START: "identity", _FUSION: "coarse", _QUERY_STRIDE: "8", _SHARE: "True"},
+    "FPN+FPT-default": {_START: "identity", _FUSION: "separable", _QUERY_STRIDE: "8", _SHARE: "True"},
 }
 """Options of each neck; None = the base pyramid alone."""
 

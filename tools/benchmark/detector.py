@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, ...] | None] = {
     "FPT-16": (*_FPT, "MODEL.FPT.QUERY_STRIDE", "16"),
     "FPT-1024": (*_FPT, "MODEL.FPT.MAX_KEYS", "1024"),
     "FPT-exact-keys": (*_FPT, "MODEL.FPT.MAX_KEYS", "0"),
+    "FPT-coarse": (*_FPT, "MODEL.FPT.FUSION", "coarse"),
     "FPT-own": (*_FPT, *_OWN),
     "FPT-bottleneck": (*_FPT, *_OWN, "MODEL.FPT.FUSION", "bottleneck"),
     "FPT-concat": (*_FPT, *_PUBLISHED),

@@ -81,7 +81,7 @@ class FeaturePyramidTransformer(nn.Module):
         local_window: int = 0,
         max_keys: int = 256,
         level_strides: Sequence[int] | None = None,
-        fusion: str = "coarse",
+        fusion: str = "separable",
         query_strides: Sequence[int] | None = None,
         shares_downsampling: bool = True,
         start: str = "identity",
