@@ -138,7 +138,7 @@ class CoarseFusion(nn.Module):
     Args:
         num_parts: maps that come in.
         channels: of each, and of the output.
-        is_separable: the 3x3 convolution takes each channel by itself, a third of the products that are left.
+        is_separable: the 3x3 convolution takes each channel by itself; a third of all products remain.
     """
 
     def __init__(self, *, num_parts: int, channels: int, is_separable: bool) -> None:
