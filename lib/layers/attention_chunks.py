@@ -123,7 +123,7 @@ def _backward_group(
         grad_shares += group.softmax_backward(torch.bmm(grad_rows, value.mT, out=mixed))
         logits = group.logits.flatten(0, 1)
         grad_operand = torch.bmm(logits, linear.flatten(0, 1)).unflatten(0, linear.shape[:2])
-        grad_keys.flatten(0, 1).baddbmm_(queries.flatten(0, 1).mT, logits)
+        grad_keys.view(-1, *grad_keys.shape[2:]).baddbmm_(queries.flatten(0, 1).mT, logits)
         grad_query[:, rows] = group.query_gradient(grad_operand)
     return group.key_gradient(grad_keys.mT), grad_value, grad_shares
 
@@ -195,9 +195,9 @@ class _Group:
         queries = self._query_operand(rows)
         operands = queries.flatten(0, 1), self.keys.flatten(0, 1).mT
         if self._exact_logits is None:
-            torch.bmm(*operands, out=self.logits.flatten(0, 1))
+            torch.bmm(*operands, out=self.logits.view(-1, *self.logits.shape[2:]))
             return queries
-        for query, key, logits in zip(*operands, self.logits.flatten(0, 1), strict=True):
+        for query, key, logits in zip(*operands, self.logits.view(-1, *self.logits.shape[2:]), strict=True):
             for start in range(0, len(logits), len(self._exact_logits)):
                 block = slice(start, min(start + len(self._exact_logits), len(logits)))
                 logits[block] = torch.mm(query[block], key, out=self._exact_logits[: block.stop - start])
