@@ -14,7 +14,7 @@ def test_a_slope_is_the_exponent() -> None:
 
 
 def test_memory_of_lgt_grows_with_the_pixels(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--sides", "257", "513", "--phases", "forward"]) == 0
+    assert main(["--sides", "513", "1025", "--phases", "forward"]) == 0
     found = re.search(r"slope of log\(peak\) on log\(pixels\): ([\d.]+)", capsys.readouterr().out)
     assert found is not None
     assert float(found[1]) <= 1.05
