@@ -37,6 +37,10 @@ class GroundTruth:
             return self
         return GroundTruth(self.images, categories, [item for item in self.annotations if item["category_id"] in ids])
 
+    def of_names(self, names: Collection[str]) -> GroundTruth:
+        """The part of the classes of these names; all images stay."""
+        return self.of_categories({category["id"] for category in self.categories if category["name"] in names})
+
 
 def read_ground_truth(source: Path | str | dict[str, Any]) -> GroundTruth:
     """The ground truth of a COCO json file, or of its content.

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from fpt.annotations.ground_truth import GroundTruth, read_ground_truth
+from fpt.annotations.ids import read_ids
+from fpt.annotations.report import DatasetReport
 from fpt.evaluation.coco_backends import RawEvaluation, resolve_backend, run_backend
 from fpt.evaluation.results import IOU_TYPES, for_iou_type
 from fpt.structures.keypoints import COCO_SIGMAS, DEFAULT_SIGMA
@@ -125,18 +127,32 @@ def raw_ground_truth(content: dict[str, Any]) -> GroundTruth:
     """What a COCO json file holds with as few changes as the evaluators need to read it.
 
     Annotations of images or categories that the file does not list are left out; a missing `iscrowd` is 0, a missing
-    `area` that of the box. Annotations are numbered anew from 1: to the evaluators an id of 0 means no object.
+    `area` that of the box. Ids of images and categories are the numbers that training knows them by. Annotations are
+    numbered anew from 1: to the evaluators an id of 0 means no object.
 
     Raises:
         UserError: it lacks a part.
     """
+    report = DatasetReport(source="")
     try:
-        sizes = {image["id"]: {key: image[key] for key in ("id", "height", "width")} for image in content["images"]}
-        names = {item["id"]: {"id": item["id"], "name": str(item.get("name"))} for item in content["categories"]}
+        images, categories, objects = content["images"], content["categories"], content.get("annotations", [])
+        image_ids, category_ids = read_ids(images, "image", report), read_ids(categories, "category", report)
+        places = image_ids.find(objects, "image_id", "annotation", DatasetReport(source=""))
+        kinds = category_ids.find(objects, "category_id", "annotation", DatasetReport(source=""))
+        if report.has_fatal:
+            raise ValueError(report.text())
+        sizes = {
+            number: {"id": number, "height": image["height"], "width": image["width"]}
+            for number, image in zip(image_ids.values.tolist(), images, strict=True)
+        }
+        names = {
+            number: {"id": number, "name": str(item.get("name"))}
+            for number, item in zip(category_ids.values.tolist(), categories, strict=True)
+        }
+        known = [i for i in range(len(objects)) if places[i] >= 0 and kinds[i] >= 0]
         annotations = [
-            _completed(item, number)
-            for number, item in enumerate(content.get("annotations", []), start=1)
-            if item["image_id"] in sizes and item["category_id"] in names
+            _completed(objects[i], number, int(image_ids.values[places[i]]), int(category_ids.values[kinds[i]]))
+            for number, i in enumerate(known, start=1)
         ]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(
@@ -145,11 +161,13 @@ def raw_ground_truth(content: dict[str, Any]) -> GroundTruth:
     return GroundTruth(list(sizes.values()), list(names.values()), annotations)
 
 
-def _completed(annotation: dict[str, Any], number: int) -> dict[str, Any]:
+def _completed(annotation: dict[str, Any], number: int, image_id: int, category_id: int) -> dict[str, Any]:
     area, bbox = annotation.get("area"), annotation["bbox"]
     complete = {
-        **{key: annotation[key] for key in ("image_id", "category_id", "bbox")},
         "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": bbox,
         "iscrowd": int(bool(annotation.get("iscrowd"))),
         "area": area if isinstance(area, (int, float)) else bbox[2] * bbox[3],
     }

@@ -22,6 +22,8 @@ from fpt.utils.errors import UserError
 
 BACKENDS = ("auto", "hotcoco", "pycocotools")
 
+_LARGEST_EXACT = 2**53
+
 _logger = logging.getLogger(__name__)
 
 
@@ -138,7 +140,7 @@ def _run_hotcoco(
 ) -> Any:
     hotcoco: ModuleType = importlib.import_module("hotcoco")
     truth = hotcoco.COCO(ground_truth)
-    found = truth.load_res(_as_array(results) if iou_type == "bbox" else list(results))
+    found = truth.load_res(_as_array(results) if _fits_array(results, iou_type) else list(results))
     evaluator = hotcoco.COCOeval(truth, found, iou_type)
     evaluator.params.img_ids, evaluator.params.cat_ids = image_ids, category_ids
     evaluator.params.max_dets = limits
@@ -146,6 +148,12 @@ def _run_hotcoco(
         evaluator.params.kpt_oks_sigmas = list(sigmas)
     evaluator.run()
     return evaluator
+
+
+def _fits_array(results: Sequence[dict[str, Any]], iou_type: str) -> bool:
+    """Whether `_as_array` can hold the results: boxes, and ids that a float64 holds to the last digit."""
+    keys = ("image_id", "category_id")
+    return iou_type == "bbox" and all(abs(item[key]) <= _LARGEST_EXACT for item in results for key in keys)
 
 
 def _as_array(results: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -85,8 +85,13 @@ def evaluate_with_coco(
         )
     metrics = _evaluate(truth, results, dataset, detections, backend)
     if dataset.raw_annotations is not None:
-        raw = _evaluate(raw_ground_truth(dataset.raw_annotations()), results, dataset, detections, backend)
-        metrics |= {f"{kind}_raw": values for kind, values in raw.items()}
+        counted = {category["name"] for category in truth.categories}
+        try:
+            raw = raw_ground_truth(dataset.raw_annotations()).of_names(counted)
+            found = _evaluate(raw, results, dataset, detections, backend)
+            metrics |= {f"{kind}_raw": values for kind, values in found.items()}
+        except UserError as error:
+            _logger.warning("no numbers of the file as it is: %s", error)
     return metrics
 
 

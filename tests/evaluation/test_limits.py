@@ -98,10 +98,50 @@ def test_both_numbers_where_training_reads_a_file_otherwise(backend: str):
     assert metrics["bbox_raw"]["AP"] == pytest.approx(76 / 101)  # three of four are found
 
 
-def test_a_raw_file_that_cannot_be_evaluated_is_named():
+def test_classes_that_do_not_count_are_left_out_of_the_raw_numbers_too():
+    content = _content(4)
+    content["categories"].append({"id": 2, "name": "bolt"})
+    content["annotations"].append({**content["annotations"][0], "id": 9, "category_id": 2, "bbox": [150, 150, 9, 9]})
+    truth = read_ground_truth(content)
+    dataset = _Dataset(content, raw_annotations=lambda: content)
+    dataset.ground_truth = lambda: truth.of_categories({1})  # type: ignore[method-assign]
+    metrics = evaluate_dataset(dataset, [_found(_content(4))], None)
+    assert metrics["bbox"] == metrics["bbox_raw"]
+    assert metrics["bbox_raw"]["per_class"] == {"nut": 1.0}
+
+
+@pytest.mark.parametrize("image_id", ["1", "img_1"])
+def test_the_raw_numbers_of_a_file_whose_ids_are_text(image_id: str):
+    content = _content(4)
+    content["images"][0]["id"] = image_id
+    for item in content["annotations"]:
+        item |= {"image_id": image_id, "category_id": "nut"}
+    content["categories"][0]["id"] = "nut"
+    dataset = _Dataset(content, raw_annotations=lambda: content)
+    metrics = evaluate_dataset(dataset, [_found(_content(4))], None)
+    assert metrics["bbox"]["AP"] == metrics["bbox_raw"]["AP"] == 1.0
+
+
+def test_a_raw_file_that_cannot_be_evaluated_is_named_and_costs_no_other_number(tmp_path: Path, caplog):
     dataset = _Dataset(_content(2), raw_annotations=lambda: {"images": [7]})
-    with pytest.raises(UserError, match=r"TEST\.RAW_GROUND_TRUTH: the annotation file cannot be evaluated on as it is"):
-        evaluate_dataset(dataset, [_found(_content(2))], None)
+    metrics = evaluate_dataset(dataset, [_found(_content(2))], tmp_path)
+    assert "TEST.RAW_GROUND_TRUTH: the annotation file cannot be evaluated on as it is" in caplog.text
+    assert metrics["bbox"]["AP"] == 1.0
+    assert "bbox_raw" not in metrics
+    assert (tmp_path / "metrics.json").is_file()
+
+
+def test_ids_beyond_what_a_float_holds(backend: str):
+    first = 1403636579763555584  # nanoseconds since 1970
+    content = _content(4)
+    content["images"] = [{**content["images"][0], "id": first + i, "file_name": f"{i}.png"} for i in range(4)]
+    for i, item in enumerate(content["annotations"]):
+        item["image_id"] = first + i
+    results = [
+        {"image_id": first + i, "category_id": 1, "bbox": item["bbox"], "score": 0.5}
+        for i, item in enumerate(content["annotations"])
+    ]
+    assert evaluate_coco(content, results, iou_type="bbox", backend=backend)["AP"] == 1.0
 
 
 def test_what_an_evaluator_raises_is_one_message(monkeypatch: pytest.MonkeyPatch):
