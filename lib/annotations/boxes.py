@@ -23,7 +23,8 @@ with width and height; in pixels, or relative to the image's width and height.""
 _HUGE = 1e15
 """Larger numbers, which no image has, are taken as this one: sums and products of them stay finite."""
 _FEW, _MANY = 3, 20
-"""Of so many boxes that are all possible as corners half, or one, that would reach out of its image is no accident."""
+_SHARE_OF_FEW, _SHARE_OF_MANY = 0.5, 0.2
+"""Of so many boxes that are all possible as corners such a share that would reach out of its image is no accident."""
 
 
 def read_boxes(entries: Sequence[Entry], report: DatasetReport) -> np.ndarray:
@@ -123,7 +124,7 @@ def _are_corners(boxes: np.ndarray, sizes_hw: np.ndarray, outlines_xyxy: np.ndar
         fits_sizes = np.abs(np.hstack((own[:, :2], own[:, :2] + own[:, 2:])) - outlines).max(axis=1) <= tolerance
         return bool((fits_corners & ~fits_sizes).mean() > 0.5)
     share = reaches_out.mean()
-    return bool((len(boxes) >= _FEW and share >= 0.5) or (len(boxes) >= _MANY and share > 0))
+    return bool((len(boxes) >= _FEW and share >= _SHARE_OF_FEW) or (len(boxes) >= _MANY and share >= _SHARE_OF_MANY))
 
 
 def _report_corners(boxes: np.ndarray, sizes_hw: np.ndarray, outlines_xyxy: np.ndarray, report: DatasetReport) -> None:
@@ -137,7 +138,7 @@ def _report_corners(boxes: np.ndarray, sizes_hw: np.ndarray, outlines_xyxy: np.n
         size = f"its outline ends at {outlines_xyxy[i, 2]:g}, {outlines_xyxy[i, 3]:g}"
     report.add(
         "boxes that are corners (left, top, right, bottom), not x, y, width, height",
-        "declare the data set with BOX_FORMAT xyxy",
+        "declare the data set with BOX_FORMAT xyxy; if they are x, y, width, height, clip them to their images",
         f"{shown_sum}, but {size}",
         is_fatal=True,
         count=len(boxes),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 MAGIC = b"FPTCACHE"
-VERSION = 4
+VERSION = 5
 """Raise it when the meaning of any array or what the report finds changes; caches of another version are rebuilt."""
 ALIGNMENT = 64
 _MAX_NAME = 150

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fpt.annotations.ids import Entry, Ids
+from fpt.annotations.ids import NO_ID, Entry, Ids
 from fpt.annotations.numbers import shown, whole_number
 from fpt.annotations.packed import Categories
 from fpt.annotations.report import DatasetReport
@@ -18,7 +18,7 @@ def read_categories(
 ) -> tuple[Categories, np.ndarray]:
     """The classes, sorted by id, and the label of each entry.
 
-    Left out, with a note: a class without an object that another one names as its supercategory (a placeholder, as
+    Left out, with a note: a class 0 without an object that all others name as their supercategory (a placeholder, as
     Roboflow writes it), and entries of one name and id. Entries of one name and several ids become one class.
 
     Args:
@@ -86,7 +86,7 @@ def _merge_ids(ids: list[int], names: list[str], report: DatasetReport) -> list[
     first: dict[int, int] = {}
     for i, number in enumerate(ids):
         j = first.setdefault(number, i)
-        if i == j or number == -1:
+        if i == j or number == NO_ID:
             continue
         if names[i] == names[j]:
             report.add("repeated classes", "left out", f"id {number} {names[i]}", is_harmless=True)
@@ -97,9 +97,9 @@ def _merge_ids(ids: list[int], names: list[str], report: DatasetReport) -> list[
 
 
 def _is_placeholder(i: int, entries: list[Entry], names: list[str], ids: Ids, counts: np.ndarray) -> bool:
-    return not counts[i] and any(
-        entry.get("supercategory") == names[i] and ids.values[j] != ids.values[i] for j, entry in enumerate(entries)
-    )
+    others = [entry for entry, number in zip(entries, ids.values.tolist(), strict=True) if number != ids.values[i]]
+    is_named = all(entry.get("supercategory") == names[i] for entry in others)
+    return bool(not counts[i] and ids.values[i] == 0 and others and is_named)
 
 
 def _merge_names(

@@ -19,7 +19,7 @@ class Ids:
     """Ids of the entries of one list.
 
     Attributes:
-        values: int64 [N]; -1 where an entry has none that can be used, which is reported as fatal.
+        values: int64 [N]; NO_ID where an entry has none that can be used, which is reported as fatal.
         numbers: the number that each id means, where ids are text that is no number; None where they are numbers.
     """
 
@@ -56,6 +56,8 @@ class Ids:
 _FAULTY = -(1 << 62)
 """Stands for a value that is reported already."""
 _UNKNOWN = _FAULTY - 1
+NO_ID = _FAULTY - 2
+"""Stands for the id of an entry that has none."""
 
 
 def read_ids(entries: Sequence[Entry], owner: str, report: DatasetReport) -> Ids:
@@ -71,7 +73,7 @@ def read_ids(entries: Sequence[Entry], owner: str, report: DatasetReport) -> Ids
     if any(is_text) and all(isinstance(value, (str, int)) for value in raw):
         return _number_texts(raw, owner, report)
     values = _numbers(raw, entries, "id", owner, report)
-    return Ids(np.where(values == _FAULTY, -1, values))
+    return Ids(np.where(values == _FAULTY, NO_ID, values))
 
 
 def _number_texts(raw: list[Any], owner: str, report: DatasetReport) -> Ids:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fpt.annotations.ids import Entry, Ids, add_text_number, entry_name, read_ids
+from fpt.annotations.ids import NO_ID, Entry, Ids, add_text_number, entry_name, read_ids
 from fpt.annotations.numbers import shown, whole_column, whole_number
 from fpt.annotations.report import DatasetReport
 
@@ -64,7 +64,7 @@ def read_images(entries: list[Entry], size_of: SizeOf | None, report: DatasetRep
 def _report_repeats(ids: Ids, entries: list[Entry], report: DatasetReport) -> None:
     values, first, counts = np.unique(ids.values, return_index=True, return_counts=True)
     for value, i, count in zip(values.tolist(), first.tolist(), counts.tolist(), strict=True):
-        if count > 1 and value != -1:
+        if count > 1 and value != NO_ID:
             example = f"{shown(entries[i].get('id', value))} ({count} times)"
             report.add("image ids that occur more than once", "give each its own", example, is_fatal=True)
 

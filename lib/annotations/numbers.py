@@ -44,7 +44,7 @@ def flag(value: Any) -> bool | None:
     if isinstance(value, str) and value.strip().lower() in ("true", "false", ""):
         return value.strip().lower() == "true"
     number = plain_number(value)
-    return None if number is None else number != 0
+    return bool(number) if number in (0, 1) else None
 
 
 def whole_column(raw: Sequence[Any]) -> np.ndarray | None:

@@ -249,11 +249,14 @@ def _pack_objects(
 
 
 def _scale_points(shapes: dict[str, np.ndarray], sizes_hw: np.ndarray) -> None:
-    """Bring polygons that are relative to their images, too, to pixels."""
-    points = shapes["points"]
+    """Bring polygons and key points that are relative to their images, too, to pixels."""
+    points, keypoints = shapes["points"], shapes["keypoints"]
     if len(points) and points.min() >= 0 and points.max() <= 1:
         num_points = np.diff(shapes["point_offsets"][shapes["part_offsets"]])
         shapes["points"] = points * np.repeat(sizes_hw[:, ::-1], num_points, axis=0)
+    if len(keypoints) and keypoints[:, :2].min() >= 0 and keypoints[:, :2].max() <= 1:
+        scale = np.repeat(sizes_hw[:, ::-1], np.diff(shapes["keypoint_offsets"]), axis=0)
+        shapes["keypoints"] = np.hstack((keypoints[:, :2] * scale, keypoints[:, 2:])).astype(np.float32)
 
 
 def _silent(report: DatasetReport) -> DatasetReport:

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from fpt.annotations.report import DatasetReport
 from fpt.annotations.shapes import FAULT_WORDS
 from fpt.annotations.store import open_annotations
 from fpt.dataloaders.class_choice import choose_classes
-from fpt.dataloaders.image_finder import ImageFinder, find_images
-from fpt.dataloaders.image_io import ImageReading, read_image, read_size_hw
+from fpt.dataloaders.image_finder import ImageFinder, find_images, find_size_hw
+from fpt.dataloaders.image_io import ImageReading, read_image
 from fpt.dataloaders.keypoint_layout import check_layout, layout_of, name_points
 from fpt.dataloaders.proposals import Proposals
 from fpt.dataloaders.transforms import ResizeAndFlip, resize_image
@@ -143,7 +144,9 @@ class CocoDataset(ImageDataset):
         self.read = read
         self.reading = reading or ImageReading()
         finder = ImageFinder(self.image_dir)
-        self._store = open_annotations(self.ann_file, read, size_of=self._size_reader(finder), box_format=box_format)
+        self._store = open_annotations(
+            self.ann_file, read, size_of=partial(find_size_hw, finder, self.reading), box_format=box_format
+        )
         packed = self._store.packed
         self._length = len(packed) if limit is None else min(limit, len(packed))
         self._categories, self._labels = self._choose(classes, is_class_agnostic)
@@ -176,15 +179,6 @@ class CocoDataset(ImageDataset):
         if is_needed and len(has_mask) and not has_mask.any():
             raise UserError(f"data set {self.name}: {self._explain_no_masks()}")
         return bool(has_mask.any())
-
-    def _size_reader(self, finder: ImageFinder) -> Any:
-        reading = self.reading
-
-        def size_of(name: str) -> tuple[int, int] | None:
-            found = finder.find(name)
-            return None if found is None else read_size_hw(finder.image_dir / found, reading)
-
-        return size_of
 
     def _explain_no_masks(self) -> str:
         if faults := self.report.mentioned(FAULT_WORDS):

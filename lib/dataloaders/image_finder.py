@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from fpt.dataloaders.image_io import IMAGE_SUFFIXES
+from fpt.dataloaders.image_io import IMAGE_SUFFIXES, ImageReading, read_size_hw
 
 
 @dataclass
@@ -123,6 +123,12 @@ class FoundImages:
 
     other_names: dict[int, str]
     missing: list[int]
+
+
+def find_size_hw(finder: ImageFinder, reading: ImageReading, name: str) -> tuple[int, int] | None:
+    """Height and width of the image that a name means, from its header; None where there is none or it is none."""
+    found = finder.find(name)
+    return None if found is None else read_size_hw(finder.image_dir / found, reading)
 
 
 def find_images(finder: ImageFinder, names: Sequence[str]) -> FoundImages:

@@ -52,6 +52,7 @@ _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION, _LAST_UPRIGHT = 0x112, 4
+_TIFF_SIZE = (0x100, 0x101)  # width and height
 """EXIF's tag; orientations over _LAST_UPRIGHT exchange height and width."""
 _LEAST_FULL_RANGE = 2**14
 _DEEP_GREY = ("F", "I")
@@ -72,7 +73,7 @@ def read_image(
 
     Grey and palette images become RGB, alpha is dropped, CMYK follows Adobe's convention. Pixels of 16 bits are scaled
     to 8 as `reading` says; floating-point ones are taken as 0..1 where none is larger, else as 0..255, else by their
-    own range. Of several frames (GIF, WebP, APNG, TIFF) the first is taken.
+    own range. Of several frames (GIF, WebP, APNG, TIFF) the first is taken. OpenCV turns a TIFF in any case.
 
     Args:
         path: file in any format that OpenCV reads.
@@ -180,9 +181,12 @@ def read_size_hw(path: Path, reading: ImageReading | None = None) -> tuple[int, 
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore")
             width, height = image.size
+            is_tiff = image.format == "TIFF"
+            if is_tiff:  # new versions of Pillow give the size of the turned image
+                width, height = (image.getexif()[tag] for tag in _TIFF_SIZE)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
         return None
-    is_turned = reading.exif != "ignore" and exif_orientation(path) > _LAST_UPRIGHT
+    is_turned = (is_tiff or reading.exif != "ignore") and exif_orientation(path) > _LAST_UPRIGHT
     return (width, height) if is_turned else (height, width)
 
 

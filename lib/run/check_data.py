@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_dataset, check_objects
@@ -112,18 +113,26 @@ def _count_objects(dataset: CocoDataset, *, min_area: float) -> Iterator[Remark]
         yield Remark(f"  ERROR it can be evaluated on, not trained on: {error}", is_fault=True)
 
 
+def _count_empty_masks(target: dict[str, Any]) -> int:
+    """Objects whose mask covers nothing of their box; those without a mask are none of them."""
+    if "masks" not in target:
+        return 0
+    is_empty = target["masks"].flatten(1).amax(dim=1) == 0
+    return int((is_empty & target["has_mask"]).sum() if "has_mask" in target else is_empty.sum())
+
+
 def _read_images(dataset: CocoDataset) -> Iterator[Remark]:
     turned: list[str] = []
     for index in range(len(dataset)):
         path = dataset.image_path(index)
         try:
-            masks = dataset[index]["target"].get("masks")
+            target = dataset[index]["target"]
         except UserError as error:
             yield Remark(f"  ERROR {error}", is_fault=True)
             continue
         if exif_orientation(path) in _SAME_SIZE_ORIENTATIONS:
             turned.append(path.name)
-        num_empty = 0 if masks is None else int((masks.flatten(1).amax(dim=1) == 0).sum())
+        num_empty = _count_empty_masks(target)
         if num_empty:
             yield Remark(f"  note  {path}: {num_empty} x masks that cover nothing of their box", is_fault=True)
     if turned:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.semantic.dataset import SemanticDataset
 from fpt.run.draw_ground_truth import drawing_files
 from fpt.run.remark import Remark
@@ -34,8 +33,7 @@ def check_semantic_dataset(
     counts, num_ignored, num_bad = np.zeros(len(dataset.class_names), np.int64), 0, 0
     for index in range(len(dataset)):
         try:
-            image = read_image(dataset.image_path(index), reading=dataset.reading)
-            classes = dataset.classes(index, (image.shape[0], image.shape[1]))
+            image, classes = dataset.read(index)
             if files:
                 with explained_output(files[index]), recorded(files[index]):
                     save_image(files[index], draw_classes(image, classes, dataset.class_names, palette=palette))

@@ -14,7 +14,7 @@ from fpt.structures.detections import Detections
 from fpt.structures.paste import decode_mask
 from fpt.visualization.colours import WHITE, Colour, colour_of
 from fpt.visualization.keypoints import CERTAIN, SEEN, Skeleton, draw_keypoints
-from fpt.visualization.labels import Coverage, Rectangle, TextStyle, draw_tag, find_place
+from fpt.visualization.labels import Coverage, Rectangle, TextStyle, draw_tag, draw_title, find_place
 from fpt.visualization.tint import draw_mask
 
 ColourBy = Literal["class", "object"]
@@ -116,9 +116,7 @@ def draw_side_by_side(
     style = TextStyle(max(round(left.shape[0] / 40), 10))
     strip = np.full((style.size_of("A")[1] + 4, canvas.shape[1], 3), 255, np.uint8)
     for title, x in (("found", 0), ("ground truth", left.shape[1] + gap.shape[1])):
-        text = style.fit(title, left.shape[1])
-        width, height = style.size_of(text)
-        draw_tag(strip, text, Rectangle(x, 2, x + width, 2 + height), WHITE, style)
+        draw_title(strip, title, x, left.shape[1], style)
     return np.vstack([strip, canvas])
 
 

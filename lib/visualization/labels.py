@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fpt.visualization.colours import Colour, text_colour_on
+from fpt.visualization.colours import WHITE, Colour, text_colour_on
 
 _MAX_HIDDEN_SHARE = 0.35
 _TAG_WEIGHT = 40.0  # covering another tag is far worse than covering an object
@@ -116,11 +116,21 @@ class Coverage:
 
 
 def draw_tag(canvas: np.ndarray, text: str, place: Rectangle, colour: Colour, style: TextStyle) -> None:
-    """Write text on a filled rectangle; in place."""
+    """Write text on a filled rectangle, as much of it as lies on the canvas; in place."""
+    place = Rectangle(place.left, place.top, min(place.right, canvas.shape[1]), min(place.bottom, canvas.shape[0]))
+    if place.right <= place.left or place.bottom <= place.top:
+        return
     tag = Image.new("RGB", (place.right - place.left, place.bottom - place.top), colour)
     baseline = tag.height - style.padding - round(0.2 * style.letter_height)
     ImageDraw.Draw(tag).text((style.padding, baseline), text, text_colour_on(colour), style.font, anchor="ls")
     canvas[place.top : place.bottom, place.left : place.right] = np.asarray(tag)
+
+
+def draw_title(strip: np.ndarray, title: str, left: int, width: int, style: TextStyle) -> None:
+    """Write a title, or as much of it as `width` pixels from `left` hold, on the strip above a drawing; in place."""
+    text = style.fit(title, width)
+    text_width, height = style.size_of(text)
+    draw_tag(strip, text, Rectangle(left, 2, left + text_width, 2 + height), WHITE, style)
 
 
 def find_place(

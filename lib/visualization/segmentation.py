@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fpt.visualization.colours import WHITE, Colour, colour_of
-from fpt.visualization.labels import Rectangle, TextStyle, draw_tag
+from fpt.visualization.labels import Rectangle, TextStyle, draw_tag, draw_title
 
 _MIN_LONGER_SIDE = 480
 BACKGROUND = "background"
@@ -85,8 +85,7 @@ def draw_classes_side_by_side(
     style = TextStyle(max(round(height / 40), 10))
     strip = np.full((style.size_of("A")[1] + 4, canvas.shape[1], 3), 255, np.uint8)
     for title, x in (("found", 0), ("ground truth", sides[0].shape[1] + gap.shape[1])):
-        width, tag_height = style.size_of(title)
-        draw_tag(strip, title, Rectangle(x, 2, min(x + width, canvas.shape[1]), 2 + tag_height), WHITE, style)
+        draw_title(strip, title, x, sides[0].shape[1], style)
     return np.vstack([strip, canvas])
 
 

@@ -77,6 +77,26 @@ def test_right_boxes_that_would_be_possible_as_corners_pass():
     assert len(_pack(boxes).packed.labels) == 4
 
 
+def test_large_boxes_of_which_one_reaches_out_are_no_corners():
+    boxes = [[10.0, 10.0, 80.0, 85.0]] * 23 + [[10.0, 10.0, 92.0, 80.0]]
+    annotations = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box} for i, box in enumerate(boxes, start=1)]
+    images = [{"id": 1, "file_name": "a.png", "height": 100, "width": 100}]
+    found = pack_content("a", {"images": images, "categories": [{"id": 1, "name": "a"}], "annotations": annotations})
+    assert found.packed.boxes_xywh[-1].tolist() == [10, 10, 90, 80]
+    assert "boxes that reach out of their image: clipped to it [annotation 24" in found.report.text()
+
+
+def test_relative_key_points_follow_their_boxes():
+    categories = [{"id": 1, "name": "a", "keypoints": ["tip", "end", "lid"], "skeleton": []}]
+    images = [{"id": 1, "file_name": "a.png", "height": 100, "width": 200}]
+    points = [0.4, 0.3, 2, 0.5, 1, 1, 0, 0, 0]
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0.5, 0.5, 0.4, 0.8], "keypoints": points}
+    content = {"images": images, "categories": categories, "annotations": [annotation]}
+    found = pack_content("a.json", content, box_format="cxcywh_relative")
+    assert found.packed.boxes_xywh[0].tolist() == pytest.approx([60, 10, 80, 80])
+    assert found.packed.keypoints_of(0).ravel().tolist() == pytest.approx([80, 30, 2, 100, 100, 1, 0, 0, 0])
+
+
 def test_an_unknown_form_is_named():
     with pytest.raises(UserError, match="BOX_FORMAT is 'yolo'; legal: xywh, xyxy"):
         _pack(BOXES, box_format="yolo")

@@ -39,6 +39,13 @@ def test_a_placeholder_of_the_same_name_is_left_out():
     assert not found.report.has_faults
 
 
+@pytest.mark.parametrize("first_id", [0, 1])
+def test_a_parent_class_stays_where_a_file_has_no_object_of_it(first_id: int):
+    names = (("vehicle", "none"), ("car", "vehicle"), ("tree", "plant"))
+    categories = [{"id": first_id + i, "name": n, "supercategory": s} for i, (n, s) in enumerate(names)]
+    assert _pack(categories, [first_id + 1]).categories.names == ("vehicle", "car", "tree")
+
+
 def test_a_supercategory_with_objects_is_a_class():
     categories = [{"id": 1, "name": "animal"}, {"id": 2, "name": "cat", "supercategory": "animal"}]
     assert _pack(categories, [1, 2]).categories.names == ("animal", "cat")

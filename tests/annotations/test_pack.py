@@ -318,6 +318,26 @@ def test_areas_far_from_the_masks_are_named(coco_folder):
     assert "annotation 4: 5000, not 300" in text
 
 
+@pytest.mark.parametrize(("area", "kept"), [(20, 20), (120, 120), (5000, 120)])
+def test_an_object_without_a_mask_may_fill_little_of_its_box(coco_folder, area, kept):
+    del coco_folder.annotations[0]["segmentation"]
+    coco_folder.annotations[0] |= {"bbox": [4, 6, 10, 12], "area": area}
+    packed, _ = _findings(coco_folder)
+    assert packed.areas[0] == kept
+
+
+@pytest.mark.parametrize("value", [2, -1, float("nan"), "maybe", [1]])
+def test_a_crowd_is_0_or_1(coco_folder, value):
+    coco_folder.annotations[0]["iscrowd"] = value
+    assert "annotations whose 'iscrowd' is neither 0 nor 1: correct it [annotation 1" in _error(coco_folder)
+
+
+def test_two_images_with_the_id_of_minus_1(coco_folder):
+    for image in coco_folder.content["images"][:2]:
+        image["id"] = -1
+    assert "image ids that occur more than once: give each its own [-1 (2 times)]" in _error(coco_folder)
+
+
 def test_boxes_around_masks_where_there_are_none(coco_folder):
     for annotation in coco_folder.annotations:
         del annotation["bbox"]

@@ -176,7 +176,7 @@ MEANT: dict[str, tuple[Callable[[dict], object], str]] = {
     "placeholder for all classes": (
         lambda content: (
             content["categories"].append({"id": 0, "name": "things"}),
-            content["categories"][0].update(supercategory="things"),
+            [category.update(supercategory="things") for category in content["categories"][:-1]],
         ),
         "that others name as their supercategory: left out",
     ),

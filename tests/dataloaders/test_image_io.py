@@ -99,6 +99,15 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     assert np.abs(image.astype(int) - expected).mean() < 5
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("exif", ["auto", "apply", "ignore"])
+def test_size_from_the_header_is_that_of_the_image(tmp_path: Path, suffix: str, orientation: int, exif: str):
+    path = _write(tmp_path / f"turned{suffix}", Image.fromarray(_image()), orientation)
+    reading = ImageReading(exif=exif)
+    assert read_size_hw(path, reading) == read_image(path, reading=reading).shape[:2]
+
+
 def test_orientation_is_left_where_the_annotations_were_made_without_it(tmp_path: Path):
     path = _write(tmp_path / "turned.png", Image.fromarray(_image()), 6)
     assert np.array_equal(read_image(path, (32, 48)), _image())

@@ -74,6 +74,13 @@ def test_a_crowd_gets_a_legend_instead_of_tags() -> None:
     assert few.shape[0] == 720
 
 
+@pytest.mark.parametrize("size_hw", [(1000, 16), (2000, 20), (700, 12), (300, 1), (1, 300)])
+def test_strips_side_by_side(size_hw: tuple[int, int]) -> None:
+    nothing = Detections.empty(1, size_hw)
+    drawing = draw_side_by_side(_grey(*size_hw), nothing, nothing, NAMES)
+    assert drawing.shape[1] >= 2 * size_hw[1]
+
+
 def test_side_by_side_with_a_legend_on_one_side() -> None:
     many = _found((300, 300), [[x, y, x + 15, y + 15] for x in range(0, 300, 20) for y in range(0, 300, 20)])
     drawing = draw_side_by_side(_grey(300, 300), many, Detections.empty(1, (300, 300)), NAMES)

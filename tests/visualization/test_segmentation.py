@@ -31,6 +31,13 @@ def test_a_background_stays_as_it_is() -> None:
     assert tinted[80, 80].tolist() != [100, 100, 100]
 
 
+@pytest.mark.parametrize("size_hw", [(1000, 16), (300, 1), (1, 300)])
+def test_strips_side_by_side(size_hw: tuple[int, int]) -> None:
+    classes = np.zeros(size_hw, np.int64)
+    drawing = draw_classes_side_by_side(np.zeros((*size_hw, 3), np.uint8), classes, classes, ("a", "b"))
+    assert drawing.shape[1] >= 2 * size_hw[1]
+
+
 def test_two_side_by_side_and_tiny_images() -> None:
     both = draw_classes_side_by_side(IMAGE, CLASSES, np.zeros_like(CLASSES), ("a", "b"))
     assert both.shape[1] > 960

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,19 +92,24 @@ class SemanticDataset(ImageDataset):
         """Number of an image."""
         return index
 
-    def classes(self, index: int, size_hw: tuple[int, int]) -> np.ndarray:
-        """Map of classes of an image, int16 [H, W].
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """An image, uint8 [H, W, 3] RGB, and its map of classes, int16 [H, W].
 
         Raises:
-            UserError: it cannot be read, has another size than the image, or an id that is no class.
+            UserError: one of them cannot be read, they have different sizes, or an id is no class.
         """
-        classes = self.labelled.classes(index)
-        if classes.shape != tuple(size_hw):
-            raise UserError(
-                f"{self.image_path(index)} is {size_hw[1]} x {size_hw[0]} (width x height), but its map of classes "
-                f"{classes.shape[1]} x {classes.shape[0]}"
-            )
-        return classes
+        path, classes = self.image_path(index), self.labelled.classes(index)
+        image = read_image(path, reading=self.reading)
+        if image.shape[:2] == classes.shape:
+            return image, classes
+        if self.reading.exif == "auto":
+            unturned = read_image(path, reading=replace(self.reading, exif="ignore"))
+            if unturned.shape[:2] == classes.shape:
+                return unturned, classes
+        raise UserError(
+            f"{path} is {image.shape[1]} x {image.shape[0]} (width x height), but its map of classes "
+            f"{classes.shape[1]} x {classes.shape[0]}"
+        )
 
     def input_size(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """Height and width that an image is brought to before anything else."""
@@ -122,9 +128,8 @@ class SemanticDataset(ImageDataset):
         index, seed = key if isinstance(key, tuple) else (key, None)
         if not 0 <= index < self._length:
             raise IndexError(f"image {index} of {self._length}")
-        image = read_image(self.image_path(index), reading=self.reading)
+        image, classes = self.read(index)
         size_hw = (image.shape[0], image.shape[1])
-        classes = self.classes(index, size_hw)
         input_hw = self.input_size(size_hw)
         image = resize_image(image, input_hw)
         if seed is not None:

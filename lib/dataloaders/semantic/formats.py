@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from fpt.annotations.readers import DATASET_READERS
 from fpt.annotations.store import open_annotations
 from fpt.dataloaders.catalog import DatasetFiles
 from fpt.dataloaders.class_choice import choose_classes
-from fpt.dataloaders.image_finder import ImageFinder
-from fpt.dataloaders.image_io import IMAGE_SUFFIXES
+from fpt.dataloaders.image_finder import ImageFinder, find_size_hw
+from fpt.dataloaders.image_io import IMAGE_SUFFIXES, ImageReading
 from fpt.dataloaders.semantic.label_maps import LabelledImages, check_partners, make_table, read_id_map
 from fpt.structures.paste import decode_mask
 from fpt.structures.semantic_classes import ADE20K, CITYSCAPES, CITYSCAPES_IDS, IGNORED, LIP, VOC
@@ -85,13 +86,14 @@ def read_coco_pixels(files: DatasetFiles, image_dir: Path, ann_file: Path) -> La
 
     Class 0 is the background; class i + 1 is the file's i-th category.
     """
-    store = open_annotations(ann_file, DATASET_READERS["coco"], size_of=lambda name: None, box_format=files.box_format)
+    finder = ImageFinder(image_dir)
+    size_of = partial(find_size_hw, finder, ImageReading())
+    store = open_annotations(ann_file, DATASET_READERS["coco"], size_of=size_of, box_format=files.box_format)
     if store.report.has_fatal:
         raise UserError(f"data set {files.name} cannot be used:\n{store.report.text()}")
     packed = store.packed
     if not packed.has_mask().any():
         raise UserError(f"{ann_file} has no masks, of which classes of pixels could be made")
-    finder = ImageFinder(image_dir)
     images = [image_dir / (finder.find(name) or name) for name in packed.file_names(len(packed))]
     choice = choose_classes(store.categories, packed.labels, files.classes, source=ann_file, needs_all=True)
     labels = packed.labels if choice.labels is None else choice.labels

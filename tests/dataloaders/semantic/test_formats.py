@@ -144,6 +144,35 @@ def test_pairs_of_16_bits(tmp_path: Path) -> None:
     assert names == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("map_hw", [(4, 6), (6, 4)])
+def test_a_photo_with_an_orientation_fits_a_map_of_either_size(tmp_path: Path, map_hw: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    values = np.zeros((4, 6, 3), np.uint8)
+    values[0] = 200
+    (tmp_path / "images").mkdir()
+    Image.fromarray(values).save(tmp_path / "images/a.png", exif=exif)
+    _save(tmp_path / "maps/a.png", np.zeros(map_hw, np.uint8))
+    cfg = load_cfg(None, [*SEMANTIC, "DATA_DIR", str(tmp_path), *PAIR])
+    sample = build_dataset(cfg, "mine", is_train=False, with_masks=False)[0]
+    assert sample["size_hw"] == map_hw == tuple(sample["image"].shape[1:])
+    bright = sample["image"][0] == 200
+    assert bright[0].all() if map_hw == (4, 6) else bright[:, -1].all()
+
+
+def test_a_coco_file_without_sizes(tmp_path: Path) -> None:
+    _photo(tmp_path / "images/a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "cup"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 3, 0, 3, 4, 0, 4]]}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    declared = ("DATASETS", "{'mine': {'IMAGE_DIR': 'images', 'ANN_FILE': 'a.json', 'FORMAT': 'coco'}}")
+    (classes,), _ = _classes(tmp_path, "mine", *declared)
+    assert classes.tolist() == [[1, 1, 1, 0, 0, 0]] * 4
+
+
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     _photo(tmp_path / "images/a.jpg")
     (tmp_path / "maps").mkdir()
