@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -34,11 +35,11 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str, *, out_channels: int, first_stride: int = 4, is_pretrained: bool = False) -> None:
         super().__init__()
-        strides = timm.create_model(name, features_only=True).feature_info.reduction()
+        strides = _create(name).feature_info.reduction()
         levels = [index for index, stride in enumerate(strides) if stride >= first_stride]
         if [strides[level] for level in levels] != [strides[levels[0]] * 2**step for step in range(len(levels))]:
             raise ValueError(f"the maps of {name} have strides {strides}, a pyramid's double from level to level")
-        self.backbone = timm.create_model(name, features_only=True, pretrained=is_pretrained, out_indices=levels)
+        self.backbone = _create(name, pretrained=is_pretrained, out_indices=levels)
         self.is_channels_last = "NHWC" in str(getattr(self.backbone, "output_fmt", ""))  # Swin and others
         self.names = [str(strides[level]) for level in levels]
         self.neck = FeaturePyramidTransformerNetwork(
@@ -58,6 +59,14 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """The neck's maps by name."""
         return self.neck(self.features(images))
+
+
+def _create(name: str, **options: Any) -> nn.Module:
+    """A timm model that gives its maps; of images of any size where it has a size of its own, as Swin has."""
+    try:
+        return timm.create_model(name, features_only=True, strict_img_size=False, **options)
+    except TypeError:
+        return timm.create_model(name, features_only=True, **options)
 
 
 def make_detector(backbone: TimmBackbone) -> FasterRCNN:
@@ -85,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     backbone = TimmBackbone(args.backbone, out_channels=64, is_pretrained=args.pretrained)
-    image = torch.rand(1, 3, 133, 187)
+    image = torch.rand(1, 3, 128, 192)
     before, after = backbone.features(image), backbone(image)
     for name, x in before.items():
         print(f"stride {name:>2}: {list(x.shape[1:])} -> {list(after[name].shape[1:])}")

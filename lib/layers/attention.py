@@ -10,7 +10,6 @@ distance, times a scale (ours).
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from fpt.layers.attention_chunks import MixtureOfSoftmaxes, MixtureSettings
 from fpt.layers.attention_fused import fused_mixture_attention, is_fusable
 from fpt.layers.attention_shifts import attend_by_shifts
+from fpt.layers.autocast import without_autocast
 
 Similarity = Literal["dot", "euclidean"]
 SIMILARITIES = ("dot", "euclidean")
@@ -65,7 +65,7 @@ def mixture_attention(
         is_euclidean=similarity == "euclidean",
         scale=scale if scale is not None else (query.shape[-1] / num_parts) ** -0.5,
     )
-    with _without_autocast(query.device.type):
+    with without_autocast(query.device.type):
         shares = mixture_shares(key, mixture, key_padding_mask)
         is_plain = query.device.type == "cpu" and not torch.compiler.is_compiling()
         if is_plain or not is_fusable(query, value, num_parts, settings):
@@ -117,7 +117,7 @@ def local_mixture_attention(
     if -(-height // ratio_y) != h or -(-width // ratio_x) != w:
         raise ValueError(f"a coarse map of {h} x {w} is no ceil-division of a fine map of {height} x {width}")
     factor = scale if scale is not None else (query.shape[1] / mixture.shape[0]) ** -0.5
-    with _without_autocast(query.device.type):
+    with without_autocast(query.device.type):
         dtype = torch.promote_types(query.dtype, torch.float32)
         q, k, v = query.to(dtype), key.to(dtype), value.to(dtype)
         shares = torch.softmax(k.flatten(2).mean(-1) @ mixture.to(dtype).t(), dim=-1)
@@ -144,12 +144,6 @@ def local_mixture_attention(
             torch.cat(bands, dim=2)[:, :, :height, :width] if bands else v.new_zeros(len(q), v.shape[1], height, width)
         )
     return out.to(value.dtype)
-
-
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    """Each type is chosen here. Where autocast is off already, or unknown as on meta, there is nothing to switch."""
-    is_on = torch.amp.autocast_mode.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
-    return torch.autocast(device_type, enabled=False) if is_on else nullcontext()
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mixture: Tensor, similarity: str) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fpt.layers.autocast import without_autocast
+
 _CHUNK_LOGITS = 1 << 22
 _BLOCK_LOGITS = 1 << 19
 _MIN_ROWS = 256
@@ -86,7 +88,7 @@ class MixtureOfSoftmaxes(torch.autograd.Function):
         query, key, value, shares, padding = ctx.saved_tensors
         grad_query, grad_key, grad_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         grad_shares = torch.empty_like(shares)
-        with torch.autocast(query.device.type, enabled=False):
+        with without_autocast(query.device.type):
             for images in _groups(query, key, shares):
                 group = _Group(images, query, key, shares, padding, ctx.settings)
                 # a shift of all values adds the same number to the gradients of all shares, which their softmax drops;

@@ -33,6 +33,13 @@ class Area:
         """Zero the padding of [B, C, H, W], as a convolution would see it around an image alone."""
         return x if self.mask is None else x * self.mask
 
+    def halved(self, x: Tensor) -> Area:
+        """The images' cells after a convolution of stride 2 on a map [B, C, H, W]: as of each image alone."""
+        if self.valid_hw is None:
+            return self
+        halves = [(-(-height // 2), -(-width // 2)) for height, width in self.valid_hw]
+        return area_of(halves, (-(-x.shape[-2] // 2), -(-x.shape[-1] // 2)), like=x)
+
     def mean(self, x: Tensor) -> Tensor:
         """Mean over each image's cells of a map that is zero outside them: [B, C, 1, 1], summed in float32."""
         dtype = torch.promote_types(x.dtype, torch.float32)

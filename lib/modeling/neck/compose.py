@@ -68,11 +68,11 @@ class ExtraLevels(nn.ModuleList):
     ) -> OrderedDict[str, Tensor]:
         """The maps of the pyramid, and after them ``p6``, ``p7`` and so on."""
         x = next(reversed((features if self.from_backbone else maps).values()))
-        x = level_area(x, sizes_hw, padded_hw).clear(x)
+        area = level_area(x, sizes_hw, padded_hw)
+        x = area.clear(x)
         extended = OrderedDict(maps)
         for index, conv in enumerate(self):
-            x = F.relu(x) if index else x
-            area = level_area(x[..., ::2, ::2], sizes_hw, padded_hw)
+            x, area = F.relu(x) if index else x, area.halved(x)
             x = extended[f"p{6 + index}"] = conv(x, area)
         return extended
 

@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
+from fpt.layers.autocast import is_autocast_on
 from fpt.modeling.neck.area import Area, NormFactory
+from fpt.modeling.neck.pooling import is_symbol
 
 
 def made_again(function: Callable[[], Tensor]) -> Tensor:
@@ -31,15 +34,19 @@ def made_again(function: Callable[[], Tensor]) -> Tensor:
 
 @contextmanager
 def not_kept(x: Tensor, make: Callable[[], Tensor]) -> Iterator[None]:
-    """Operations within the block that need x for their backward do not keep it; backward calls make() for it."""
+    """Operations within the block that need x for their backward do not keep it; backward calls make() for it.
+
+    The others keep their tensors without their graph: an operation that keeps its own output, such as softmax, would
+    hold itself otherwise, and with it all that led to it, where no backward pass follows.
+    """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         yield
         return
     kind, dtype, place = x.device.type, x.dtype, (x.data_ptr(), x.shape, x.stride())
-    is_mixed = torch.amp.autocast_mode.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    is_mixed = is_autocast_on(kind)
 
     def pack(saved: Tensor) -> Tensor | None:
-        return None if (saved.data_ptr(), saved.shape, saved.stride()) == place else saved
+        return None if (saved.data_ptr(), saved.shape, saved.stride()) == place else saved.detach()
 
     def unpack(saved: Tensor | None) -> Tensor:
         if saved is not None:
@@ -120,11 +127,19 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, area: Area) -> Tensor:
         """[B, C, H, W], zero outside the images, and their area on the output's level -> the same, zero outside."""
-        return area.normalise(self.norm, self.conv(x))
+        return area.normalise(self.norm, self._convolve(x))
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """The convolution. A map of one column gets one of zeros, which changes no sum where the stride is 2.
+
+        oneDNN's gradient of the weights in bfloat16 reads memory that nobody has written without it (PyTorch 2.14).
+        """
+        is_thin = self.conv.stride[1] > 1 and not is_symbol(x.shape[-1]) and x.shape[-1] == 1
+        return self.conv(F.pad(x, (0, 1)) if is_thin else x)
 
     def convolve(self, make_input: Callable[[], Tensor], area: Area) -> Pending:
         """The convolution of a map that backward makes again; its normalisation is still to come."""
-        return pending(made_again(lambda: self.conv(make_input())), self.norm, area)
+        return pending(made_again(lambda: self._convolve(make_input())), self.norm, area)
 
     def postponed(self, make_input: Callable[[], Tensor], area: Area) -> Callable[[], Tensor]:
         """What makes the output [B, C, H, W] of this layer, from its input on: for use where it is made again.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from fpt.layers.norm import group_norm
-from fpt.modeling.neck.area import NormFactory, Sizes
+from fpt.modeling.neck.area import WHOLE, NormFactory, Sizes, level_area
 from fpt.modeling.neck.compose import PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
@@ -84,5 +84,18 @@ class FeaturePyramidTransformerNetwork(PyramidNeck):
         maps = super().forward(features, sizes_hw=sizes_hw, padded_hw=padded_hw)
         if self.extra_blocks is None:
             return maps
-        results, names = self.extra_blocks(list(maps.values()), list(features.values()), list(maps))
-        return OrderedDict(zip(names, results, strict=True))
+        names, levels = list(maps), list(features.values())
+        results, all_names = self.extra_blocks(list(maps.values()), levels, list(names))
+        sources = [*maps.values(), *levels]
+        areas = [level_area(x, sizes_hw, padded_hw) for x in sources]
+        if any(area.valid_hw is not None for area in areas):
+            crops = zip(*(area.crops(x) for area, x in zip(areas, sources, strict=True)), strict=True)
+            alone = [self._extra_maps([x[None] for x in image], names) for image in crops]
+            for level, whole in enumerate(results[len(names) :]):
+                results[len(names) + level] = WHOLE.place([extra[level][0] for extra in alone], whole)
+        return OrderedDict(zip(all_names, results, strict=True))
+
+    def _extra_maps(self, sources: list[Tensor], names: list[str]) -> list[Tensor]:
+        """The extra levels of one image, from its own parts of the maps and of the backbone's."""
+        results, _ = self.extra_blocks(sources[: len(names)], sources[len(names) :], list(names))  # type: ignore[misc]
+        return list(results[len(names) :])

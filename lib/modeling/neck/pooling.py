@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from fpt.layers.autocast import without_autocast
+
 
 def is_symbol(*sizes: int) -> bool:
     """Whether a graph with free sizes is traced."""
@@ -72,7 +74,7 @@ def bin_means(x: Tensor, rows: int, columns: int) -> Tensor:
     """
     height, width = x.shape[-2:]
     cells = x.to(torch.promote_types(x.dtype, torch.float32))
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         of_rows, of_columns = _bin_weights(height, rows, cells), _bin_weights(width, columns, cells)
         if is_symbol(height, width) or not x.is_contiguous(memory_format=torch.channels_last):
             return (of_rows @ cells @ of_columns.mT).flatten(2).mT.to(x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
@@ -49,7 +50,8 @@ class QueryAttention(nn.Module):
         """
         cells, weight, bias = features.permute(0, 2, 3, 1), self.query.weight, self.query.bias
         queries = self.query(cells).flatten(1, 2)
-        with not_kept(queries, lambda: F.linear(cells, weight, bias).flatten(1, 2)):
+        again = not_kept(queries, lambda: F.linear(cells, weight, bias).flatten(1, 2))
+        with again if _is_plain(self.query) else nullcontext():
             out = mixture_attention(
                 queries,
                 self.key(keys.tokens),
@@ -59,6 +61,11 @@ class QueryAttention(nn.Module):
                 key_padding_mask=keys.padding,
             )
         return pending(out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2), self.norm, area)
+
+
+def _is_plain(linear: nn.Module) -> bool:
+    """Whether a module is x @ weight + bias and no more: not a wrapper (LoRA), not pruned, without hooks."""
+    return type(linear) is nn.Linear and not linear._forward_hooks and not linear._forward_pre_hooks
 
 
 class SelfTransformer(QueryAttention):

@@ -90,6 +90,35 @@ def test_without_gradients_the_function_is_called_once() -> None:
     assert len(calls) == 1
 
 
+class _Witness:
+    """Lives as long as the graph that it is part of."""
+
+
+def test_a_forward_pass_without_a_backward_one_holds_nothing() -> None:
+    x, linear, witness = torch.randn(3, 4, requires_grad=True), nn.Linear(4, 4), _Witness()
+    y = linear(x)
+    y.register_hook(lambda grad, held=witness: None)
+    with not_kept(y, lambda: linear(x)):
+        out = torch.softmax(y, dim=-1) * y  # softmax keeps its own output
+    held = weakref.ref(witness)
+    del out, y, witness
+    assert held() is None
+
+
+@pytest.mark.parametrize("size", [(9, 1), (1, 1), (1, 6), (9, 6)])
+def test_thin_maps_have_the_gradients_of_float32_in_bfloat16(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer, x = ConvNorm(32, 32, stride=2), torch.randn(2, 32, *size)
+    expected = torch.nn.functional.conv2d(x, layer.conv.weight, layer.conv.bias, stride=2, padding=1)
+    assert torch.allclose(layer(x, WHOLE), expected, atol=1e-5)
+    (reference,) = torch.autograd.grad(expected.square().sum(), layer.conv.weight)
+    for _ in range(5):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = layer(x, WHOLE).float().square().sum()
+        (found,) = torch.autograd.grad(loss, layer.conv.weight)
+        assert (found - reference).norm() < 0.05 * reference.norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_not_kept_is_made_again_with_the_same_gradients(dtype: torch.dtype) -> None:
     torch.manual_seed(0)

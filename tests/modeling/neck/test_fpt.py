@@ -427,6 +427,13 @@ def test_one_image_of_one_cell_trains_or_says_why_not(norm):
     assert neck(pyramid(8, 8, levels=4, batch=1))["p5"].shape == (1, 8, 1, 1)
 
 
+def test_runs_on_the_meta_device():
+    neck = FeaturePyramidTransformer(in_channels=64, num_levels=3).to("meta")
+    maps = OrderedDict((f"p{i}", torch.empty(1, 64, 32 >> i, 40 >> i, device="meta")) for i in range(3))
+    out = neck(maps)
+    assert [x.shape for x in out.values()] == [x.shape for x in maps.values()]
+
+
 def test_a_strict_round_trip_of_the_weights():
     neck, other = build().eval(), build(norm=group_norm).eval()
     for p in other.parameters():

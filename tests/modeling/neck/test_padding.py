@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from fpt.layers.norm import group_norm
-from fpt.modeling.neck.compose import PyramidNeck
+from fpt.modeling.neck.compose import ExtraLevels, PyramidNeck
 from fpt.modeling.neck.fpn import FeaturePyramid
 from fpt.modeling.neck.fpt import FeaturePyramidTransformer
+from fpt.modeling.neck.network import FeaturePyramidTransformerNetwork
 
 BOUND = 1e-5  # of the largest output, in float32
 STRIDES = (4, 8, 16, 32)
@@ -62,6 +64,44 @@ def test_companions_and_padding_have_no_effect_inside_the_image(settings: dict[s
             found = together[name][seed, :, :h, :w]
             assert (found - y[0, :, :h, :w]).abs().max() <= BOUND * y.abs().max()
             assert together[name][seed, :, h:].abs().sum() + together[name][seed, :, :, w:].abs().sum() == 0
+
+
+def _check_extra_levels(model: PyramidNeck) -> None:
+    """P6, P7 of images in a batch of 160 x 96 are those of each alone; P5 has an odd number of rows, theirs an even."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "extra" in name and "bias" in name:
+                parameter.fill_(0.1)
+    padded, sizes = (160, 96), [(160, 96), (64, 96), (40, 9)]
+    batch = [backbone_maps(size, padded, seed) for seed, size in enumerate(sizes)]
+    merged = OrderedDict((name, torch.cat([maps[name] for maps in batch])) for name in batch[0])
+    together = model(merged, sizes_hw=sizes, padded_hw=padded)
+    for seed, size in enumerate(sizes):
+        smallest = (-(-size[0] // 32) * 32, -(-size[1] // 32) * 32)
+        alone = model(backbone_maps(size, smallest, seed), sizes_hw=[size], padded_hw=smallest)
+        extra = list(alone.items())[4:]
+        assert extra
+        for name, y in extra:
+            h, w = y.shape[-2:]
+            assert (together[name][seed, :, :h, :w] - y[0]).abs().max() <= BOUND * y.abs().max()
+            assert together[name][seed, :, h:].abs().sum() + together[name][seed, :, :, w:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("from_backbone", [False, True])
+def test_padding_has_no_effect_on_the_levels_on_top(from_backbone: bool) -> None:
+    base = neck()
+    extra = ExtraLevels(
+        in_channels=7 if from_backbone else 8, out_channels=8, num_levels=2, from_backbone=from_backbone
+    )
+    _check_extra_levels(PyramidNeck(pyramid=base.pyramid, transformer=base.transformer, extra_levels=extra))
+
+
+@pytest.mark.parametrize("extra", [LastLevelMaxPool(), LastLevelP6P7(8, 8), LastLevelP6P7(7, 8)])
+def test_padding_has_no_effect_on_torchvisions_levels_on_top(extra: ExtraFPNBlock) -> None:
+    torch.manual_seed(0)
+    transformer = FeaturePyramidTransformer(in_channels=8, num_levels=4, norm=partial(group_norm, num_groups=4))
+    norm = partial(group_norm, num_groups=4)
+    _check_extra_levels(FeaturePyramidTransformerNetwork((4, 5, 6, 7), 8, extra, norm, transformer=transformer.eval()))
 
 
 def test_gradients_of_an_image_stay_within_it() -> None:
