@@ -63,10 +63,14 @@ class CheckpointStore:
 
         Under their names they would pass for its newest ones. They are damaged, or of a future that was given up.
         """
-        for step, path in steps_in(self.folder).items():
+        steps = {path: step for step, path in steps_in(self.folder).items()}
+        best = self.folder / BEST
+        if best.is_file():
+            steps[best] = _step_of_best(self.folder)
+        for path, step in steps.items():
             if step > after:
                 forget_file(path)
-                moved = path.replace(path.with_name(f"superseded_step{step}.pth"))
+                moved = path.replace(path.with_name(path.name.replace("model_", "superseded_")))
                 _LOGGER.warning("%s is of a later step than %d, where the run goes on: now %s", path, after, moved.name)
 
     def _prune(self, newest: Path) -> None:
@@ -96,6 +100,12 @@ def steps_in(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items(), reverse=True))
 
 
+def _step_of_best(folder: Path) -> int:
+    """Steps of ``model_best.pth`` as the manifest has them; -1 where it has not."""
+    step: int = read_manifest(folder).get(BEST, {}).get("step", -1)
+    return step
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """Every file of a ``ckpt`` folder that a run could go on from, that of the most steps first.
 
@@ -103,7 +113,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """
     steps = {path: step for step, path in steps_in(folder).items()}
     if (folder / BEST).is_file():
-        steps[folder / BEST] = read_manifest(folder).get(BEST, {}).get("step", -1)
+        steps[folder / BEST] = _step_of_best(folder)
     return sorted(steps, key=lambda path: -steps[path])
 
 

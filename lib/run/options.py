@@ -21,7 +21,7 @@ class RunOptions:
         load_ckpt: checkpoint to start from: its weights alone, or with `resume` everything.
         resume: "yes" goes on from `load_ckpt`, or from the newest checkpoint in `output_dir` or of the newest run of
             the yaml file that was loaded (the same path or content) on the same data; "auto" does so where
-            `output_dir` holds one, else it starts; "no" starts.
+            `output_dir` holds one, and else starts, with the weights of `load_ckpt`; "no" starts.
         start_step: steps that count as done.
         batch_size: images in a batch, over all devices; None = cfg.TRAIN.IMS_PER_BATCH for each device. Where it is
             not cfg.NUM_GPUS x cfg.TRAIN.IMS_PER_BATCH, rates and steps of the schedule are scaled.

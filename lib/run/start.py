@@ -76,7 +76,7 @@ def _read_start(options: RunOptions, cfg: CfgNode, images_per_step: int, lock: C
     if is_resumed and run is not None and run.is_dir():
         lock(run)
         warn_of_changes(identity, run)
-    if options.load_ckpt is not None and not (is_resumed and restart_count()):
+    if options.load_ckpt is not None and not _has_gone_on(options, run, is_resumed=is_resumed):
         source, checkpoint = options.load_ckpt, load_checkpoint(options.load_ckpt)
     elif is_resumed and run is not None:
         source, checkpoint = load_newest(run)
@@ -102,6 +102,15 @@ def _read_start(options: RunOptions, cfg: CfgNode, images_per_step: int, lock: C
         run=run,
         identity=identity,
     )
+
+
+def _has_gone_on(options: RunOptions, run: Path | None, *, is_resumed: bool) -> bool:
+    """Whether the run has gone on from `load_ckpt`: its own checkpoints count, where nobody said which to resume."""
+    is_automatic = options.resume == "auto" or restart_count() > 0
+    if not (is_resumed and is_automatic and run is not None and checkpoints_in(run / "ckpt")):
+        return False
+    _LOGGER.info("--load_ckpt %s is not read: %s has checkpoints of its own", options.load_ckpt, run)
+    return True
 
 
 def _resumed_run(options: RunOptions, cfg: CfgNode, identity: RunIdentity) -> Path | None:

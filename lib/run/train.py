@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,31 +214,36 @@ class _Run:
         ]  # best value first
         if snapshots is not None:
             snapshots.begin()
+        with self.stop, self._saving_in_emergency(snapshots):
+            if evaluation is not None:
+                evaluation(state.step)  # of a run that was stopped before it
+            if not self.stop.is_agreed():
+                run_loop(
+                    model=parallelize(state.model, self.cfg),
+                    state=state,
+                    schedule=build_schedule(self.cfg),
+                    batches=batches,
+                    settings=settings,
+                    writers=writers,
+                    hooks=hooks,
+                    should_stop=self.stop.is_agreed,
+                    on_skip=SkippedStepsWriter(self.folder / "skipped_steps.jsonl", start_step=self.start_step),
+                )
+            if snapshots is not None:
+                snapshots.save_last()
+        self._report_end(evaluation)
+
+    @contextmanager
+    def _saving_in_emergency(self, snapshots: Snapshots | None) -> Iterator[None]:
+        """Where the training fails, the last finished step is saved; the signal of a launcher that ends all waits."""
         try:
-            with self.stop:
-                if evaluation is not None:
-                    evaluation(state.step)  # of a run that was stopped before it
-                if not self.stop.is_agreed():
-                    run_loop(
-                        model=parallelize(state.model, self.cfg),
-                        state=state,
-                        schedule=build_schedule(self.cfg),
-                        batches=batches,
-                        settings=settings,
-                        writers=writers,
-                        hooks=hooks,
-                        should_stop=self.stop.is_agreed,
-                        on_skip=SkippedStepsWriter(self.folder / "skipped_steps.jsonl", start_step=self.start_step),
-                    )
-                if snapshots is not None:
-                    snapshots.save_last()
+            yield
         except Exception as error:
             if snapshots is not None:
                 snapshots.save_in_emergency()
             if self.stop.received is None or not isinstance(error, LoaderError):
                 raise
             _LOGGER.warning("%s: it may have got the signal, too", error)
-        self._report_end(evaluation)
 
     def _report_end(self, evaluation: PeriodicEvaluation | None) -> None:
         """Say what the end lacks; UserError if that is the last evaluation."""

@@ -1,6 +1,8 @@
 """The training command, in whose process 1 something happens within the update of a step. Run by torchrun.
 
 rank_with_trouble.py WHAT STEP [options of the training]        WHAT: none, kill, fail or stop (torchrun itself)
+
+Where it fails, process 0 takes two seconds to write a checkpoint: longer than torchrun takes to end it.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
+from fpt.checkpoint import checkpoint
 from fpt.cli import train
 from fpt.engine import train_step
 from fpt.engine.interrupt import StopSignals
@@ -22,6 +26,8 @@ def main() -> int:
     """Train; in its first life, process 1 gets into trouble."""
     what, step, *arguments = sys.argv[1:]
     arrived = note_signals()
+    if what == "fail":
+        write_slowly()
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         calls, update = itertools.count(1), train_step.update_weights
 
@@ -32,6 +38,17 @@ def main() -> int:
 
         train_step.update_weights = update_and_act
     return train.main(arguments)
+
+
+def write_slowly() -> None:
+    """As a large model on a shared disk does."""
+    save = checkpoint._save
+
+    def wait_and_save(content: Any, file: Any) -> None:
+        time.sleep(2)
+        save(content, file)
+
+    checkpoint._save = wait_and_save
 
 
 def note_signals() -> threading.Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -220,6 +221,16 @@ def test_resume_auto_starts_or_goes_on(tiny, caplog: pytest.LogCaptureFixture) -
     assert "resumed from" not in caplog.text
     tiny.train(run, resume="auto", opts=("SOLVER.MAX_ITER", 2))
     assert "model_step1.pth at step 1" in caplog.text
+    start = run.with_name("start") / "ckpt" / "model_step9.pth"
+    start.parent.mkdir(parents=True)
+    shutil.copy(run / "ckpt" / "model_step2.pth", start)
+    for steps in (1, 2):  # the same command for the first time and for every time after
+        caplog.clear()
+        other = run.with_name("from weights")
+        tiny.train(other, resume="auto", load_ckpt=start, opts=("SOLVER.MAX_ITER", steps))
+    assert f"resumed from {other / 'ckpt' / 'model_step1.pth'} at step 1" in caplog.text
+    assert f"--load_ckpt {start} is not read: {other} has checkpoints of its own" in caplog.text
+    assert not list(other.rglob("superseded*"))
     with pytest.raises(UserError, match="--resume auto and torchrun --max-restarts need --output_dir DIR"):
         train(load_cfg(tiny.cfg), RunOptions(resume="auto"))
 

@@ -17,5 +17,6 @@ if [ "$PROCESSES" = gpu ] && ! python -c 'import sys, torch; sys.exit(not torch.
     PROCESSES=1
 fi
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # a restart must not meet the addresses of processes that are gone
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-280}" # seconds to finish a step and save
 exec python -m torch.distributed.run --nnodes "$MACHINES" --nproc-per-node "$PROCESSES" --max-restarts "$RESTARTS" \
     --rdzv-backend c10d --rdzv-endpoint "$HEAD" --rdzv-id "${RUN_ID:-fpt}" tools/train_net_step.py --resume auto "$@"
