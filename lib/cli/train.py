@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -48,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--iter_size", type=positive_int, default=1, help="batches in an update: gradients' mean (1)")
     parser.add_argument("--o", dest="optimizer", choices=tuple(OPTIMIZERS), help="optimizer")
     parser.add_argument(
-        "--lr", type=number_between(0, math.inf), help="learning rate as it is used: not scaled with the batch size"
+        "--lr", type=number_between(0, 1e30), help="learning rate as it is used: not scaled with the batch size"
     )
     parser.add_argument("--lr_decay_gamma", type=number_between(0, 1), help="factor of each decay of the learning rate")
     parser.add_argument("--start_step", type=non_negative_int, default=0, help="steps that count as done (0)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fpt.core.assignments import Assignment, parse_yaml, read_pairs, read_yaml
 from fpt.core.check import check_cfg
@@ -21,6 +22,7 @@ from fpt.utils.errors import UserError
 
 __all__ = [
     "check_cfg",
+    "checked_copy",
     "get_cfg",
     "load_cfg",
     "parse_cfg",
@@ -96,6 +98,30 @@ def parse_cfg(text: str, *, source: str) -> CfgNode:
     cfg = get_cfg()
     check_cfg(cfg, merge(cfg, parse_yaml(text, source=source), dict(flatten_options(OPTIONS))))
     return cfg.freeze()
+
+
+def checked_copy(cfg: CfgNode) -> CfgNode:
+    """A writable copy of a tree that a program has made or changed: each value in its option's type, and legal.
+
+    So it is what its ``dump`` reads back as. Paths and NumPy's numbers become text and numbers.
+
+    Raises:
+        UserError: as `parse_cfg`; the nearest known keys are named.
+    """
+    copy = get_cfg()
+    written = [Assignment(key, _plain(value), "the program") for key, value in cfg.leaves()]
+    check_cfg(copy, merge(copy, written, dict(flatten_options(OPTIONS))))
+    copy.cfg_dir, copy.cfg_file = cfg.cfg_dir, cfg.cfg_file
+    return copy
+
+
+def _plain(value: Any) -> Any:
+    """A value in the types that a yaml file has."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_plain(item) for item in value)
+    return value.tolist() if hasattr(value, "tolist") else value  # NumPy's
 
 
 def resolve_data_path(cfg: CfgNode, path: str) -> Path:

@@ -255,6 +255,13 @@ SOLVER: Group = {
     "STEP_SIZE": Option(30000, "Steps between decays of the policy `step`.", low=1, high=10**9),
     "LRS": Option((), "Rates of steps_with_lrs, one for each of STEPS.", low=0, high=1e30, element=float),
     "POLY_POWER": Option(0.9, "Exponent of the policy `poly`.", low=0, high=100),
+    "IMS_PER_UPDATE": Option(
+        0,
+        "Images an update that rates and steps are written for; 0 = NUM_GPUS x TRAIN.IMS_PER_BATCH. The config.yaml "
+        "of a run with --iter_size has it.",
+        low=0,
+        high=10**9,
+    ),
     "WARM_UP_ITERS": Option(500, "Steps of warm-up; 0 = none.", low=0, high=10**9),
     "WARM_UP_FACTOR": Option(1.0 / 3.0, "Share of the rate at which the warm-up starts.", low=0, high=1),
     "WARM_UP_METHOD": Option("linear", "How the rate rises.", choices=("linear", "constant")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from fpt.core.config import check_cfg
+from fpt.core.config import check_cfg, checked_copy
 from fpt.core.config_node import CfgNode
 from fpt.run.devices import count_devices, resolve_device
 from fpt.run.names import check_names
@@ -21,17 +21,15 @@ def resolve_config(cfg: CfgNode) -> CfgNode:
     """A frozen copy whose DEVICE is that of this computer, with no more loader workers than its share of the cores.
 
     Raises:
-        UserError: DEVICE is not here; a part is named that there is not; or `cfg` was changed by hand since it was
-            loaded, to what is not legal.
+        UserError: DEVICE is not here; a part is named that there is not; or `cfg` was changed by hand to what is not
+            legal.
     """
-    if not cfg.is_frozen:
-        check_cfg(cfg)
-    check_names(cfg)
-    copy = cfg.clone()
-    copy.DEVICE = resolve_device(cfg.DEVICE)
+    copy = checked_copy(cfg)
+    check_names(copy)
+    copy.DEVICE = resolve_device(copy.DEVICE)
     cores = max(1, (os.cpu_count() or 1) // local_world_size())
-    if cfg.DATA_LOADER.NUM_THREADS > cores:
-        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the cores a process", cfg.DATA_LOADER.NUM_THREADS, cores)
+    if copy.DATA_LOADER.NUM_THREADS > cores:
+        _LOGGER.info("DATA_LOADER.NUM_THREADS: %d -> %d, the cores a process", copy.DATA_LOADER.NUM_THREADS, cores)
         copy.DATA_LOADER.NUM_THREADS = cores
     return copy.freeze()
 
@@ -42,7 +40,7 @@ def adapt_to_batch(cfg: CfgNode, options: RunOptions) -> CfgNode:
     Every change is logged.
 
     Raises:
-        UserError: the devices cannot share the batch equally.
+        UserError: the devices cannot share the batch equally, or a changed value is not legal.
     """
     num_devices = count_devices(cfg)
     batch_size = options.batch_size or cfg.TRAIN.IMS_PER_BATCH * num_devices
@@ -56,4 +54,6 @@ def adapt_to_batch(cfg: CfgNode, options: RunOptions) -> CfgNode:
     )
     for change in changes:
         _LOGGER.info("adapted %s", change)
-    return apply_changes(cfg, changes)
+    adapted = apply_changes(cfg, changes)
+    check_cfg(adapted, {change.key: f"as adapted to {change.reason}" for change in changes})
+    return adapted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ def scale_schedule(
 
     The gradient of an update is the mean over its images, batch size x iter_size. The rates (BASE_LR, LRS) scale with
     their number (Goyal et al. 2017), STEPS, STEP_SIZE and MAX_ITER inversely, so that as many images are seen. Warm-up
-    and snapshots stay as they are.
+    and snapshots stay as they are. Of STEPS that would fall together each later one is a step after the one before.
 
     Args:
         values: options by their full name, ``SOLVER.BASE_LR`` and so on; those that are absent are not scaled.
@@ -53,7 +53,7 @@ def scale_schedule(
     rules = {
         "SOLVER.BASE_LR": (lambda x: x * rate, rate_reason),
         "SOLVER.LRS": (lambda x: tuple(v * rate for v in x), rate_reason),
-        "SOLVER.STEPS": (lambda x: tuple(int(v * length + 0.5) for v in x), length_reason),
+        "SOLVER.STEPS": (lambda x: _rising(int(v * length + 0.5) for v in x), length_reason),
         "SOLVER.STEP_SIZE": (lambda x: max(1, int(x * length + 0.5)), length_reason),
         "SOLVER.MAX_ITER": (lambda x: max(1, int(x * length + 0.5)), length_reason),
     }
@@ -62,3 +62,10 @@ def scale_schedule(
         if key in values and key not in given and (new := rule(values[key])) != values[key]:
             changes.append(Change(key, values[key], new, reason))
     return changes
+
+
+def _rising(steps: Iterable[int]) -> tuple[int, ...]:
+    rising: list[int] = []
+    for step in steps:
+        rising.append(max(step, rising[-1] + 1) if rising else step)
+    return tuple(rising)

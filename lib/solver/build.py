@@ -69,17 +69,19 @@ def batch_changes(
     """What the options become for a batch of `batch_size` images on `num_devices` devices.
 
     Args:
-        cfg: written for NUM_GPUS x TRAIN.IMS_PER_BATCH images.
+        cfg: written for SOLVER.IMS_PER_UPDATE images, or NUM_GPUS x TRAIN.IMS_PER_BATCH.
         batch_size: images in one batch, over all devices.
         iter_size: batches in one update.
         num_devices: devices that compute.
         given: options whose value the command line gives; they aren't scaled.
     """
-    original = cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
+    original = cfg.SOLVER.IMS_PER_UPDATE or cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH
     values = {f"SOLVER.{key}": value for key, value in cfg.SOLVER.items()}
     reason = f"batch of {batch_size} on {num_devices} device{'s' if num_devices > 1 else ''}"
     wanted = [("NUM_GPUS", cfg.NUM_GPUS, num_devices)]
     wanted += [("TRAIN.IMS_PER_BATCH", cfg.TRAIN.IMS_PER_BATCH, batch_size // num_devices)]
+    accumulated = batch_size * iter_size if iter_size > 1 else 0
+    wanted += [("SOLVER.IMS_PER_UPDATE", cfg.SOLVER.IMS_PER_UPDATE, accumulated)]
     changes = [Change(key, old, new, reason) for key, old, new in wanted if old != new]
     return changes + scale_schedule(
         values, original_batch=original, batch_size=batch_size, iter_size=iter_size, given=given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -73,7 +74,12 @@ def test_as_many_images_an_update_in_several_batches_change_no_rate(tiny, capsys
     assert train.main(tiny.arguments("--output_dir", tiny.folder / "run", "--bs", "1", "--iter_size", "2")) == 0
     out = capsys.readouterr().out
     assert "2 batches an update" in out
-    assert "adapted SOLVER" not in out
+    changes = re.findall(r"adapted SOLVER.*", out)
+    assert changes == ["adapted SOLVER.IMS_PER_UPDATE: 0 -> 2 (batch of 1 on 1 device)"]
+    config = tiny.folder / "run" / "config.yaml"
+    again = ["--cfg", str(config), "--output_dir", str(tiny.folder / "again"), "--bs", "1", "--iter_size", "2"]
+    assert train.main(again) == 0
+    assert "adapted SOLVER" not in capsys.readouterr().out
 
 
 def test_explicit_rate_and_set_values_are_not_scaled(tiny, capsys: pytest.CaptureFixture[str]) -> None:

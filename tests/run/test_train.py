@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from fpt.checkpoint.checkpoint import load_checkpoint
-from fpt.core.config import load_cfg
+from fpt.core.config import load_cfg, parse_cfg
 from fpt.dataloaders.collate import Batch
 from fpt.engine.bad_sample_report import BadSampleReport
 from fpt.engine.train_step import NonFiniteLossError
@@ -267,6 +268,24 @@ def test_the_configuration_of_the_caller_stays_as_it_is_and_is_checked(tiny) -> 
     with pytest.raises(UserError, match="SOLVER.GAMMA is 7.0, but must be at most 1"):
         train(cfg, RunOptions(output_dir=tiny.folder / "other"))
     assert not (tiny.folder / "other").exists()
+    cfg.SOLVER.GAMMA, cfg.TRAIN.MAXSIZE = 0.1, 72
+    with pytest.raises(
+        UserError, match=r"TRAIN.MAXSIZE is unknown; the nearest known key is TRAIN.MAX_SIZE \(in the pro"
+    ):
+        train(cfg, RunOptions(output_dir=tiny.folder / "other"))
+    assert not (tiny.folder / "other").exists()
+
+
+def test_a_configuration_of_other_types_trains_as_one_of_yaml_and_its_checkpoint_loads(tiny) -> None:
+    cfg = load_cfg(tiny.cfg).clone()
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR = 1.0, [1, 2], np.float32(0.01)
+    cfg.MODEL.MASK_ON, cfg.PIXEL_MEANS, cfg.DATA_DIR = "False", np.array([1, 2, 3]), Path(cfg.DATA_DIR or ".")
+    cfg.TRAIN.EVAL_PERIOD = 0
+    result = train(cfg.freeze(), RunOptions(output_dir=tiny.folder / "run"))
+    assert not any("mask" in name for name, _ in result.model.named_parameters())
+    loaded = parse_cfg(load_checkpoint(result.checkpoint).config, source="the checkpoint")
+    assert (loaded.SOLVER.STEPS, loaded.PIXEL_MEANS, loaded.MODEL.MASK_ON) == ((1, 2), (1.0, 2.0, 3.0), False)
+    assert loaded.SOLVER.BASE_LR == pytest.approx(0.01)
 
 
 def test_a_signal_stops_after_the_step_and_the_result_says_so(tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """The schedule of the recipes (16 images, rate 0.05) on other batch sizes."""
 
+import pytest
 import torch
 
-from fpt.core.config import get_cfg
+from fpt.core.config import get_cfg, load_cfg, parse_cfg
 from fpt.solver.batch_scaling import scale_schedule
 from fpt.solver.build import amp_dtype, apply_changes, batch_changes, build_optimizer, build_schedule
 
@@ -76,6 +77,25 @@ def test_configuration_gets_the_new_batch_and_schedule() -> None:
     assert cfg.SOLVER.MAX_ITER == 100
     assert new.is_frozen
     assert batch_changes(new, batch_size=2, iter_size=1, num_devices=1, given=()) == []
+
+
+@pytest.mark.parametrize("iter_size", [1, 2, 8])
+def test_an_adapted_configuration_is_not_adapted_again(iter_size: int) -> None:
+    """What a run writes as its config.yaml is for the same --bs and --iter_size."""
+    cfg = load_cfg(None, ["SOLVER.MAX_ITER", "100", "SOLVER.STEPS", "(60, 80)", "SOLVER.BASE_LR", "0.02"])
+    asked = {"batch_size": 4, "iter_size": iter_size, "num_devices": 1, "given": ()}
+    new = apply_changes(cfg, batch_changes(cfg, **asked))
+    again = parse_cfg(new.dump(), source="config.yaml")
+    assert batch_changes(again, **asked) == []
+    back = apply_changes(again, batch_changes(again, batch_size=1, iter_size=1, num_devices=1, given=()))
+    assert back.SOLVER.BASE_LR == pytest.approx(0.02 / (cfg.NUM_GPUS * cfg.TRAIN.IMS_PER_BATCH))
+
+
+def test_steps_that_would_fall_together_stay_apart() -> None:
+    cfg = load_cfg(None, ["SOLVER.MAX_ITER", "20", "SOLVER.STEPS", "(15, 17, 18)", "TRAIN.IMS_PER_BATCH", "2"])
+    new = apply_changes(cfg, batch_changes(cfg, batch_size=2, iter_size=8, num_devices=1, given=()))
+    assert new.SOLVER.STEPS == (2, 3, 4)
+    assert parse_cfg(new.dump(), source="config.yaml").SOLVER.STEPS == (2, 3, 4)
 
 
 def test_builders_read_the_configuration() -> None:
