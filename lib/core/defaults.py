@@ -128,7 +128,7 @@ TRAIN: Group = {
         -1.0, "Objects with a smaller area in original pixels are left out; -1 = keep all.", low=-1, high=1e9
     ),
     "CROWD_FILTER_THRESH": Option(
-        0.7, "Proposals covered by a crowd region more than this are no negatives.", low=0, high=1
+        0.7, "Proposals covered by a crowd region more than this are no negatives; 0 = all may be.", low=0, high=1
     ),
     # Region proposal network: anchors that it learns from, and proposals that it gives.
     "RPN_POSITIVE_OVERLAP": Option(0.7, "IoU from which an anchor is positive.", low=0, high=1),
@@ -143,7 +143,7 @@ TRAIN: Group = {
         high=1e6,
     ),
     "RPN_PRE_NMS_TOP_N": Option(2000, "Proposals kept per level before NMS.", low=1, high=1_000_000),
-    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
+    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS; 0 = none.", low=0, high=1),
     "RPN_POST_NMS_TOP_N": Option(2000, "Proposals kept per image after NMS.", low=1, high=100_000),
     "RPN_MIN_SIZE": Option(
         0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0, high=16_384
@@ -202,7 +202,7 @@ TEST: Group = {
     "MAX_SIZE": Option(1000, "Longest side in pixels after resizing.", low=1, high=16_384),
     # Region proposal network.
     "RPN_PRE_NMS_TOP_N": Option(1000, "Proposals kept per level before NMS.", low=1, high=1_000_000),
-    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS.", low=0, high=1),
+    "RPN_NMS_THRESH": Option(0.7, "IoU of the proposals' NMS; 0 = none.", low=0, high=1),
     "RPN_POST_NMS_TOP_N": Option(1000, "Proposals kept per image after NMS.", low=1, high=100_000),
     "RPN_MIN_SIZE": Option(
         0.0, "Proposals with a shorter side, in network-input pixels, are dropped.", low=0, high=16_384

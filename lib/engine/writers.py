@@ -52,15 +52,16 @@ class JsonlWriter:
     Args:
         path: the file; records of a resumed run are appended.
         start_step: records of later steps, which a resumed run makes again, are dropped first; 0 empties the file.
-        interval: with it, so are those between the multiples of so many steps, which a stopped run has written beside;
-            0 keeps all.
+        interval: with it, so is that of start_step where it is no multiple of so many steps: a stopped run has
+            written it beside; 0 keeps it.
     """
 
     def __init__(self, path: Path, *, start_step: int = 0, interval: int = 0) -> None:
         self.path = path
         self._is_failing = False
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        kept = [line for line in lines if _step_of(line) <= start_step and _is_regular(_step_of(line), interval)]
+        last = start_step if _is_regular(start_step, interval) else start_step - 1
+        kept = [line for line in lines if _step_of(line) <= last]
         if start_step or lines:
             write_text(path, "".join(kept))
 

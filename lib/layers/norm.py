@@ -137,7 +137,7 @@ def group_norm(num_channels: int, *, num_groups: int = 32, eps: float = 1e-5) ->
 def replace_batch_norm(module: nn.Module, builder: NormBuilder | None) -> None:
     """Put ``builder(channels)`` in the place of every BatchNorm2d below ``module``; its name stays.
 
-    Without a builder: frozen affine BatchNorm with the same epsilon, ready for the same weights.
+    Without a builder: frozen affine BatchNorm, ready for the same weights. A BatchNorm keeps epsilon and momentum.
     """
     for name, child in module.named_children():
         if not isinstance(child, nn.BatchNorm2d):
@@ -145,4 +145,7 @@ def replace_batch_norm(module: nn.Module, builder: NormBuilder | None) -> None:
         elif builder is None:
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=child.eps))
         else:
-            setattr(module, name, builder(child.num_features))
+            norm = builder(child.num_features)
+            if isinstance(norm, nn.BatchNorm2d):  # its weights were trained with these
+                norm.eps, norm.momentum = child.eps, child.momentum
+            setattr(module, name, norm)

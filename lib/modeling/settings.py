@@ -40,10 +40,11 @@ class Conventions:
         anchor_rounding: ``none``, ``detectron`` or ``torchvision``; see AnchorGenerator.
         anchor_offset: centre of the anchors of cell (0, 0), in cells.
         is_aligned: RoIAlign samples half a cell lower, where the cells' centres are.
-        roi_margin: pixels that the last column and row of a RoI lie before its edge, where it is pooled.
+        roi_margin: pixels that the last column and row of a RoI lie before its edge, where it is pooled and where key
+            points are placed in it.
         over_batch: losses of the heads are means over all RoIs of a batch, not over its images.
         box_beta: distance at which the smooth L1 of the box head becomes linear.
-        proposals_over_batch: while training, the best proposals are those of the batch, not of each image.
+        proposals_over_batch: while training, the best proposals of a pyramid are those of the batch, not of each image.
         inclusive_corners: boxes were scaled with the corners that belong to them (width = x1 - x0 + 1).
         hides_padding: the neck does not see what lies beyond the images of a batch.
         fades_at_border: heat maps of key points fall off to zero beyond their border, where they are enlarged.

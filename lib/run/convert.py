@@ -58,10 +58,21 @@ def convert(source: str | Path, target: str | Path, *, program: str = "", is_hal
         chosen = next(item for item in PROGRAMS if item.name == program)
         tensors, left_out = to_program(tensors, chosen)
     if is_half:
-        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        tensors = {name: _as_half(name, value) for name, value in tensors.items()}
     with recorded(target):
         _write(target, tensors, program, notes)
     return left_out
+
+
+def _as_half(name: str, value: Tensor) -> Tensor:
+    half = value.half() if value.is_floating_point() else value
+    if half.is_floating_point() and (half.isinf() & value.isfinite()).any():
+        largest = value[value.isfinite()].abs().max().item()
+        raise UserError(
+            f"--half: {name} has numbers up to {largest:g}, and float16 ends at {torch.finfo(torch.float16).max:g}; "
+            "convert without it"
+        )
+    return half
 
 
 def to_program(model: Mapping[str, Tensor], program: Program) -> tuple[dict[str, Tensor], list[str]]:

@@ -67,7 +67,7 @@ def make_evaluation(
 
     Args:
         cfg: the configuration.
-        state: the training; an earlier run's lines after its step are dropped from ``eval.jsonl``.
+        state: the training; lines after its last evaluation are dropped from ``eval.jsonl``.
         datasets: none = no hook.
         class_names: of the model.
         folder: run folder; ``eval.jsonl`` and ``eval/<name>/`` are written in it.
@@ -77,7 +77,7 @@ def make_evaluation(
     """
     if not datasets:
         return None
-    log = JsonlWriter(folder / "eval.jsonl", start_step=state.step) if is_main() else None
+    log = JsonlWriter(folder / "eval.jsonl", start_step=state.evaluated) if is_main() else None
 
     def evaluate() -> dict[str, Any]:
         results = [

@@ -184,7 +184,7 @@ def test_counts_must_be_positive(tiny, capsys: pytest.CaptureFixture[str], optio
 
 @pytest.mark.parametrize(
     ("option", "value", "legal"),
-    [("--lr", "-1", "0 and inf"), ("--lr", "nan", "0 and"), ("--lr_decay_gamma", "3", "0 and 1")],
+    [("--lr", "-1", "0 and 1e+30"), ("--lr", "nan", "0 and"), ("--lr_decay_gamma", "3", "0 and 1")],
 )
 def test_rates_must_be_legal(tiny, capsys: pytest.CaptureFixture[str], option: str, value: str, legal: str) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -52,6 +52,13 @@ def test_jsonl_drops_what_a_stopped_run_wrote_beside_the_interval(tmp_path: Path
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 5, 10, 20]
 
 
+def test_jsonl_keeps_what_another_interval_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in (1, 2, 4, 6)))
+    JsonlWriter(path, start_step=10, interval=5)(RECORD)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 4, 6, 20]
+
+
 def test_full_disk_is_reported_once_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 
 from fpt.layers import norm as norm_module
 from fpt.layers.norm import FrozenBatchNorm2d, group_norm, num_groups_for, replace_batch_norm
+from fpt.layers.sync_batch_norm import SyncBatchNorm2d
 
 
 def _trained(channels: int, eps: float = 1e-5) -> nn.BatchNorm2d:
@@ -38,6 +39,13 @@ def test_frozen_batch_norm_keeps_the_type_of_its_input() -> None:
 def test_groups_fall_back_to_the_largest_divisor(channels: int, wanted: int, groups: int) -> None:
     assert num_groups_for(channels, wanted) == groups
     assert group_norm(channels, num_groups=wanted)(torch.zeros(1, channels, 2, 2)).shape[1] == channels
+
+
+def test_a_batch_norm_that_learns_keeps_epsilon_and_momentum() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=1e-3, momentum=0.01))
+    replace_batch_norm(model, SyncBatchNorm2d)
+    assert type(model[1]) is SyncBatchNorm2d
+    assert (model[1].eps, model[1].momentum) == (1e-3, 0.01)
 
 
 def test_replacing_batch_norm_keeps_the_function_and_epsilon() -> None:

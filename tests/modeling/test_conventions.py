@@ -17,7 +17,7 @@ from fpt.modeling.build import build_model
 from fpt.modeling.roi_heads.pooler import RoIPooler
 from fpt.modeling.rpn.anchors import AnchorGenerator
 from fpt.modeling.rpn.proposals import ProposalSettings, select_proposals
-from fpt.modeling.sampling import image_weights
+from fpt.modeling.sampling import image_weights, match_anchors, sample_rois
 from fpt.structures.boxes import BoxCoder, scale_inclusive
 from fpt.utils.errors import UserError
 
@@ -157,3 +157,38 @@ def test_a_wrong_word_is_named() -> None:
         UserError, match="MODEL.LEGACY is 'caffe', but must be one of 'auto', 'off', 'detectron', 'torchvision'"
     ):
         load_cfg(None, ["MODEL.LEGACY", "caffe"])
+
+
+def test_the_only_map_of_a_c4_model_gives_the_best_proposals_of_each_image() -> None:
+    options = [
+        "MODEL.CONV_BODY",
+        "ResNet.ResNet18_conv4_body",
+        "FAST_RCNN.ROI_BOX_HEAD",
+        "ResNet.ResNet_roi_conv5_head",
+    ]
+    model = build_model(load_cfg(None, [*options, "MODEL.LEGACY", "detectron"]), num_classes=3)
+    assert not model.rpn.training_settings.over_batch
+    assert model.has_inclusive_corners
+
+
+def test_thresholds_of_0_switch_off_as_in_detectron() -> None:
+    options = ["MODEL.CONV_BODY", "FPN.ResNet18_conv5_body", "TRAIN.CROWD_FILTER_THRESH", "0"]
+    options += ["TRAIN.RPN_NMS_THRESH", "0", "TEST.RPN_NMS_THRESH", "0"]
+    model = build_model(load_cfg(None, options), num_classes=3)
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10]])
+    for settings in (model.rpn.training_settings, model.rpn.test_settings):
+        ((kept, _),) = select_proposals(
+            [torch.tensor([[0.9, 0.8, 0.7]])],
+            [torch.zeros(1, 3, 4)],
+            [anchors],
+            sizes_hw=[(20, 20)],
+            settings=settings,
+            box_coder=BoxCoder(),
+        )
+        assert len(kept) == 3
+    crowd, inside = torch.tensor([[0.0, 0, 50, 50]]), torch.tensor([[5.0, 5, 15, 15]])
+    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "crowd_boxes": crowd}
+    assert match_anchors(
+        inside, target["boxes"], crowd, size_hw=(50, 50), sampling=model.rpn.sampling
+    ).label.tolist() == [0]
+    assert sample_rois(inside, target, sampling=model.roi_heads.sampling).labels.tolist() == [0]

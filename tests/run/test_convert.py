@@ -1,5 +1,6 @@
 """Weights go from any program to any other and back, bit by bit."""
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -97,6 +98,38 @@ def test_statistics_become_a_scale_and_a_bias(tmp_path: Path, program: str) -> N
     load_weights(other, load_checkpoint(tmp_path / "b.pkl"), source="b.pkl")
     for old, new in zip(model.backbone.bn1.fold(), other.backbone.bn1.fold(), strict=True):
         torch.testing.assert_close(new, old)
+
+
+def test_numbers_beyond_float16_are_named(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = load_checkpoint(checkpoint)
+    weights.model["rpn.head.conv.bias"][0] = 1e5
+    save_checkpoint(tmp_path / "large.pth", weights)
+    assert main([str(tmp_path / "large.pth"), str(tmp_path / "half.safetensors"), "--half"]) == 2
+    assert "--half: rpn.head.conv.bias has numbers up to 100000, and float16 ends at 65504" in capsys.readouterr().err
+    assert not (tmp_path / "half.safetensors").exists()
+
+
+@pytest.mark.parametrize("program", ["detectron", "detectron.pytorch"])
+def test_a_box_for_all_classes_has_one_of_the_background_beside_it_in_detectron(tmp_path: Path, program: str) -> None:
+    model = _model("MODEL.CLS_AGNOSTIC_BBOX_REG", "True")
+    _fill(model, is_affine=True)
+    names = Checkpoint(model=model.state_dict(), classes=CLASSES, config="", step=3)
+    config = load_cfg(None, [*OPTIONS, "MODEL.CLS_AGNOSTIC_BBOX_REG", "True"]).dump()
+    save_checkpoint(tmp_path / "a.pth", dataclasses.replace(names, config=config))
+    there = tmp_path / ("there.pkl" if program == "detectron" else "there.pth")
+    convert(tmp_path / "a.pth", there, program=program)
+    predictor = model.roi_heads.box_predictor.bbox_pred
+    (theirs,) = (
+        v
+        for k, v in read_weight_file(there).tensors.items()
+        if "bbox_pred" in k and "rpn" not in k.lower() and v.ndim == 2
+    )
+    assert theirs.shape[0] == 8
+    assert torch.equal(theirs[4:], predictor.weight)
+    other = _model("MODEL.CLS_AGNOSTIC_BBOX_REG", "True")
+    load_weights(other, load_checkpoint(there), source="there")
+    assert torch.equal(other.roi_heads.box_predictor.bbox_pred.weight, predictor.weight)
+    assert torch.equal(other.roi_heads.box_predictor.bbox_pred.bias, predictor.bias)
 
 
 def test_half_is_half_the_size(tmp_path: Path, checkpoint: Path) -> None:

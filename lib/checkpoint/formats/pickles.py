@@ -34,10 +34,12 @@ def read_numpy_pickle(path: Path, *, max_operations: int = _MAX_OPERATIONS) -> A
             than it fills.
     """
     data = path.read_bytes()
-    _check_operations(path, data, max_operations)
     unpickler = _Unpickler(io.BytesIO(data), encoding="latin1")
     try:
+        _check_operations(path, data, max_operations)
         content = unpickler.load()
+    except UserError:
+        raise
     except _RefusalError as refusal:
         raise UserError(f"{path} is refused: {refusal}") from None
     except Exception as error:  # the unpickler fails in many ways on bytes that are not its own
@@ -152,23 +154,19 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_operations(path: Path, data: bytes, limit: int) -> None:
-    """Raise UserError for a pickle that reserves memory, or takes time, without anything in the file to fill it."""
+    """Raise UserError for a pickle that reserves memory, or takes time, without anything in the file to fill it.
+
+    What this reader cannot read raises, too: the unpickler may read on, and do what was not looked at.
+    """
     count = 0
-    try:
-        for operation, argument, _ in pickletools.genops(io.BytesIO(data)):
-            count += 1
-            if count > limit:
-                raise UserError(f"{path} is refused: it has over {limit} operations, and holds no arrays")
-            if operation.name.endswith("PUT") and isinstance(argument, int) and argument > limit:
-                raise UserError(f"{path} is refused: it would reserve memory for {argument} objects")
-            if operation.name == "BYTEARRAY8":
-                raise UserError(
-                    f"{path} is refused: it asks for a bytearray, which is neither an array nor a plain value"
-                )
-    except UserError:
-        raise
-    except (ValueError, IndexError, UnicodeDecodeError, EOFError):
-        pass  # cut off: the unpickler says so
+    for operation, argument, _ in pickletools.genops(io.BytesIO(data)):
+        count += 1
+        if count > limit:
+            raise UserError(f"{path} is refused: it has over {limit} operations, and holds no arrays")
+        if operation.name.endswith("PUT") and isinstance(argument, int) and argument > limit:
+            raise UserError(f"{path} is refused: it would reserve memory for {argument} objects")
+        if operation.name == "BYTEARRAY8":
+            raise UserError(f"{path} is refused: it asks for a bytearray, which is neither an array nor a plain value")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

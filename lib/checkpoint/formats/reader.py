@@ -165,10 +165,18 @@ def translate(tensors: Mapping[str, Tensor]) -> Translated | None:
     return result
 
 
+_SCORES = ("roi_heads.box_predictor.cls_score.weight", "Box_Outs.cls_score.weight", "cls_score_w")
+
+
 def _transform(name: str, value: Tensor, names: Mapping[str, Tensor]) -> str:
-    """The transform that a value needs: what stands once for all of several classes has no background to add."""
+    """The transform that a value needs: what stands once for all of several classes has no background to add.
+
+    Detectron has two boxes then, one of a background that is never used.
+    """
     sizes = {"no_background_boxes": 4, "no_background_masks": 1}
-    scores = _rows(names.get("roi_heads.box_predictor.cls_score.weight"))
+    scores = max(_rows(names.get(score)) for score in _SCORES)
+    if name == "agnostic_boxes":
+        return name if scores > 2 and _rows(value) == 8 else ""
     return "" if name in sizes and scores > 2 and _rows(value) == sizes[name] else name
 
 

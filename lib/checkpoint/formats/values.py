@@ -52,6 +52,7 @@ TO_OURS: dict[str, Callable[[Tensor], Tensor]] = {
     "background_last": _background_first,
     "no_background_boxes": _with_zeros(4),
     "no_background_masks": _with_zeros(1),
+    "agnostic_boxes": lambda x: x[4:].clone(),
     "octaves": _swap_anchors(_OCTAVES, _RATIOS),
     "first_class_unused": _drop_first_class,
 }
@@ -60,6 +61,7 @@ TO_THEIRS: dict[str, Callable[[Tensor], Tensor]] = {
     "background_last": _background_last,
     "no_background_boxes": _without_first(4),
     "no_background_masks": _without_first(1),
+    "agnostic_boxes": lambda x: _with_zeros(4)(x) if x.shape[0] == 4 else x,
     "octaves": _swap_anchors(_RATIOS, _OCTAVES),
     "first_class_unused": _add_first_class,
 }

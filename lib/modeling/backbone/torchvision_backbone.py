@@ -99,6 +99,11 @@ def _dilate(steps: list[nn.Module], last: tuple[int, ...], dilations: tuple[int,
         convs = [layer for layer in inner if isinstance(layer, nn.Conv2d)]
         if dilation > 1 and not any(max(conv.stride) > 1 for conv in convs):
             raise UserError(f"torchvision's {name} has no strided convolution at stride {STRIDES[level]} to dilate")
+        if dilation > 1 and any(side % 2 == 0 for conv in convs for side in conv.kernel_size):
+            raise UserError(
+                f"torchvision's {name} cannot be dilated: it has convolutions with an even kernel at stride "
+                f"{STRIDES[level]}, which have no centre; leave RESNETS.RES4_DILATION and RES5_DILATION at 1"
+            )
         for conv in convs if dilation > 1 else ():
             # what loses its stride still sees the cells that it was trained on, those after it are further apart
             own = previous if max(conv.stride) > 1 else dilation

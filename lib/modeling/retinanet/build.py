@@ -85,5 +85,5 @@ def _sampling(cfg: CfgNode) -> AnchorSampling:
         positive_iou=cfg.RETINANET.POSITIVE_OVERLAP,
         negative_iou=cfg.RETINANET.NEGATIVE_OVERLAP,
         straddle_threshold=-1,
-        crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH,
+        crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH or 1.0,
     )

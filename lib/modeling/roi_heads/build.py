@@ -244,7 +244,7 @@ def _build_sampling(cfg: CfgNode) -> RoISampling:
         foreground_iou=train.FG_THRESH,
         background_high=train.BG_THRESH_HI,
         background_low=train.BG_THRESH_LO,
-        crowd_threshold=train.CROWD_FILTER_THRESH,
+        crowd_threshold=train.CROWD_FILTER_THRESH or 1.0,
     )
 
 
@@ -334,6 +334,7 @@ def _build_keypoint_branch(
         loss_weight=options.LOSS_WEIGHT,
         points_per_image=0 if options.NORMALIZE_BY_VISIBLE_KEYPOINTS else every,
         over_batch=conventions.over_batch,
+        margin=conventions.roi_margin,
     )
 
 

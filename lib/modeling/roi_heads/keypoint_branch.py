@@ -23,6 +23,7 @@ class KeypointBranch(nn.Module):
         loss_weight: factor of the loss.
         points_per_image: what the loss of an image is divided by; 0 = its annotated points inside of RoIs.
         over_batch: the loss is the mean over the points of a batch, not over its images.
+        margin: pixels that the heat maps end before the right and lower edge of a RoI.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class KeypointBranch(nn.Module):
         loss_weight: float = 1.0,
         points_per_image: int = 0,
         over_batch: bool = False,
+        margin: float = 0.0,
     ) -> None:
         super().__init__()
         self.pooler = pooler
@@ -44,6 +46,7 @@ class KeypointBranch(nn.Module):
         self.loss_weight = loss_weight
         self.points_per_image = points_per_image
         self.over_batch = over_batch
+        self.margin = margin
 
     def loss(
         self,
@@ -62,7 +65,7 @@ class KeypointBranch(nn.Module):
         cells: list[Tensor] = []
         for sample, target in zip(samples, targets, strict=True):
             points = target["keypoints"][sample.object_index]
-            wanted = keypoint_targets(points, sample.foreground_boxes, size=self.size)
+            wanted = keypoint_targets(points, self._frames(sample.foreground_boxes), size=self.size)
             is_kept = (wanted >= 0).any(dim=1)
             boxes.append(sample.foreground_boxes[is_kept])
             cells.append(wanted[is_kept])
@@ -78,4 +81,8 @@ class KeypointBranch(nn.Module):
         """Key points float32 [D, K, 3] of the boxes [D, 4] of each image: x, y in input pixels, score 0..1."""
         logits = self.head(self.pooler(features, boxes))
         parts = logits.split([item.shape[0] for item in boxes])
-        return [decode_keypoints(part, item) for part, item in zip(parts, boxes, strict=True)]
+        return [decode_keypoints(part, self._frames(item)) for part, item in zip(parts, boxes, strict=True)]
+
+    def _frames(self, boxes: Tensor) -> Tensor:
+        """The boxes [R, 4] that the heat maps cover; a cell of a frame without a side has no finite place."""
+        return torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:] - self.margin, boxes[:, :2] + 1e-3)], dim=1)

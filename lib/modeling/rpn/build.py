@@ -25,6 +25,8 @@ def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> Re
         UserError: the neck has no such level, or RPN.STRIDE is not that of the only map.
     """
     levels, anchor_generator = _build_anchors(cfg, strides)
+    conventions = CONVENTIONS[cfg.MODEL.LEGACY]
+    over_batch = conventions.proposals_over_batch and len(strides) > 1  # Detectron collects levels, not a single map
     return RegionProposalNetwork(
         levels=levels,
         head=RPNHead(
@@ -39,11 +41,11 @@ def build_rpn(cfg: CfgNode, *, in_channels: int, strides: tuple[int, ...]) -> Re
             num_samples=cfg.TRAIN.RPN_BATCH_SIZE_PER_IM,
             positive_fraction=cfg.TRAIN.RPN_FG_FRACTION,
             straddle_threshold=cfg.TRAIN.RPN_STRADDLE_THRESH,
-            crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH,
+            crowd_threshold=cfg.TRAIN.CROWD_FILTER_THRESH or 1.0,
         ),
-        training_settings=_proposal_settings(cfg.TRAIN, over_batch=CONVENTIONS[cfg.MODEL.LEGACY].proposals_over_batch),
+        training_settings=_proposal_settings(cfg.TRAIN, over_batch=over_batch),
         test_settings=_proposal_settings(cfg.TEST),
-        losses_over_batch=CONVENTIONS[cfg.MODEL.LEGACY].over_batch,
+        losses_over_batch=conventions.over_batch,
     )
 
 
@@ -83,7 +85,7 @@ def _proposal_settings(phase: CfgNode, *, over_batch: bool = False) -> ProposalS
     return ProposalSettings(
         pre_nms_top_n=phase.RPN_PRE_NMS_TOP_N,
         post_nms_top_n=phase.RPN_POST_NMS_TOP_N,
-        nms_threshold=phase.RPN_NMS_THRESH,
+        nms_threshold=phase.RPN_NMS_THRESH or 1.0,
         min_size=phase.RPN_MIN_SIZE,
         over_batch=over_batch,
     )

@@ -74,6 +74,10 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "an extension": (lambda: b"\x80\x02\x82\x05.", r"truncated or no pickle of arrays.*ValueError"),
     "an array of objects": (lambda: _pickled(np.array([{}, {}], object)), "an array of O|array of objects"),
     "memory for 2**31 objects": (lambda: b"\x80\x02]r\xff\xff\xff\x7f.", "would reserve memory for 2147483647 objects"),
+    "memory for 4 * 10**7 objects behind a number that only the unpickler reads": (
+        lambda: b"\x80\x02I0x10\n0}r" + struct.pack("<I", 40_000_000) + b".",
+        "truncated or no pickle of arrays",
+    ),
     "a byte array of 2**60": (lambda: b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b"x.", "truncated|bytearray"),
     "bytes of 2**60": (lambda: b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"x.", "truncated"),
     "a text of 2**60": (lambda: b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"x.", "truncated"),

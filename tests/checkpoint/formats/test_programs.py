@@ -150,6 +150,9 @@ def test_values_come_back_bit_by_bit(name: str) -> None:
     theirs = torch.randn(36, 2, 1, 1)
     if name == "first_class_unused":
         theirs.view(9, 4, 2)[:, 0] = 0
+    elif name == "agnostic_boxes":
+        theirs = theirs[:8]
+        theirs[:4] = 0
     assert torch.equal(TO_THEIRS[name](TO_OURS[name](theirs)), theirs)
 
 

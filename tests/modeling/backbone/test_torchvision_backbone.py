@@ -75,6 +75,12 @@ def test_meta_device_is_respected() -> None:
     assert {tensor.device.type for tensor in (*backbone.parameters(), *backbone.buffers())} == {"meta"}
 
 
+@pytest.mark.parametrize("dilations", [(1, 2), (2, 4)])
+def test_a_model_of_even_kernels_is_not_dilated(dilations: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match="torchvision's convnext_tiny cannot be dilated: .* even kernel at stride"):
+        TorchvisionBackbone(name="convnext_tiny", dilations=dilations)
+
+
 def test_unknown_name_and_unfit_model_are_explained() -> None:
     with pytest.raises(UserError, match="no model 'mobilenet_v9'; did you mean mobilenet_v"):
         TorchvisionBackbone(name="mobilenet_v9")

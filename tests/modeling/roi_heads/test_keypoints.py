@@ -112,6 +112,28 @@ BOTH = [[[5.0, 5.0, 2.0], [10.0, 20.0, 1.0]], [[9.0, 11.0, 2.0], [1.0, 1.0, 2.0]
 NONE = [[[5.0, 5.0, 0.0], [1.0, 1.0, 2.0]]]
 
 
+def test_a_margin_narrows_the_frame_of_targets_and_of_what_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detectron scales key points by x1 - x0 of corners that belong to the box: one less than its width here."""
+    seen: list[torch.Tensor] = []
+
+    def note(points: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
+        seen.append(boxes)
+        return keypoint_targets(points, boxes, size=size)
+
+    monkeypatch.setattr("fpt.modeling.roi_heads.keypoint_branch.keypoint_targets", note)
+    monkeypatch.setattr("fpt.modeling.roi_heads.keypoint_branch.decode_keypoints", lambda logits, boxes: boxes)
+    branch = _branch(margin=1.0)
+    boxes = torch.tensor([[2.0, 3.0, 30.0, 43.0], [5.0, 5.0, 5.5, 20.0]])
+    (frames,) = branch.predict(OrderedDict({"2": FEATURES["2"][:1]}), [boxes])
+    assert frames[0].tolist() == [2, 3, 29, 42]
+    assert frames[1].tolist() == pytest.approx([5, 5, 5.001, 19])
+    sample = SampledRoIs(boxes, torch.ones(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
+    branch.loss(
+        OrderedDict({"2": FEATURES["2"][:1]}), [sample], [{"keypoints": torch.tensor([[[29.0, 42.0, 2.0]] * 2])}]
+    )
+    assert torch.equal(seen[0], frames)
+
+
 def test_the_loss_is_the_mean_over_images_or_over_the_batch() -> None:
     pairs = [_sample(BOTH), _sample(BOTH[:1])]
 
