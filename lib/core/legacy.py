@@ -24,6 +24,10 @@ class Translation(NamedTuple):
     note: str | None = None
 
 
+_DETECTORS = ("generalized_rcnn", "rpn", "fast_rcnn", "faster_rcnn", "mask_rcnn", "keypoint_rcnn")
+"""What Detectron calls a detector in MODEL.TYPE; other options say which parts it has."""
+
+
 def translate(key: str, value: Any) -> Translation:
     """The options that a key of this project or of an older file stands for.
 
@@ -45,7 +49,7 @@ def translate(key: str, value: Any) -> Translation:
         return Translation(
             [("RETINANET.RETINANET_ON", True)], "replaced by RETINANET.RETINANET_ON, which is set to True"
         )
-    if key == "MODEL.TYPE" and value == "generalized_rcnn":
+    if key == "MODEL.TYPE" and value in _DETECTORS:
         return Translation([])
     if key in IMPLIED:
         return Translation([], f"without effect: {IMPLIED[key]}" if _is_off(value) else None)
@@ -120,6 +124,10 @@ def _box_head_name(value: Any) -> Any:
     return re.sub(r"^ResNet\.add_", "ResNet.", name)
 
 
+def _keypoint_head_name(value: Any) -> Any:
+    return re.sub(r"\.add_", ".", value) if isinstance(value, str) else value
+
+
 def _parameter_patterns(value: Any) -> Any:
     """``'body.*'`` of TRAIN.FREEZE -> ``'backbone.*'``."""
     names = parse_literal(value)
@@ -159,5 +167,6 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "MODEL.LEGACY": _conventions,
     "MODEL.NUM_CLASSES": _num_classes,
     "FAST_RCNN.ROI_BOX_HEAD": _box_head_name,
+    "KRCNN.ROI_KEYPOINTS_HEAD": _keypoint_head_name,
     "TRAIN.FREEZE": _parameter_patterns,
 }

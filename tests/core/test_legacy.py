@@ -342,3 +342,15 @@ def test_configuration_of_an_older_checkpoint_loads_without_a_word(caplog: pytes
     with caplog.at_level(logging.DEBUG, "fpt"):
         assert parse_cfg(former.dump(), source="a checkpoint") == load_cfg(None)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["rpn", "fast_rcnn", "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "generalized_rcnn"])
+def test_detectrons_names_of_a_detector_say_nothing_that_other_options_do_not(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"MODEL: {{TYPE: {name}, MASK_ON: True}}")
+    cfg = load_cfg(tmp_path / "a.yaml")
+    assert (cfg.MODEL.TYPE, cfg.MODEL.MASK_ON) == ("detector", True)
+
+
+def test_detectrons_name_of_the_keypoint_head(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("KRCNN: {ROI_KEYPOINTS_HEAD: keypoint_rcnn_heads.add_roi_pose_head_v1convX}")
+    assert load_cfg(tmp_path / "a.yaml").KRCNN.ROI_KEYPOINTS_HEAD == "keypoint_rcnn_heads.roi_pose_head_v1convX"
