@@ -58,6 +58,9 @@ def heeded_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+_NOBODY = 65534
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Caches of annotations stay out of the user's folder."""
@@ -89,6 +92,27 @@ def _shared(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is absent: {folder} (set FPT_SHARED to its parent)")
     return folder
+
+
+@pytest.fixture
+def no_superuser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Give up the superuser's right to read and write everything; the test's own folders become nobody's."""
+    if os.geteuid() != 0:
+        yield
+        return
+    runs = [request.getfixturevalue(name) for name in ("tiny", "trained") if name in request.fixturenames]
+    for path in (*tmp_path.parents[2:], *ROOT.parents):
+        if not path.stat().st_mode & 0o001:
+            pytest.skip(f"{path} is closed to everybody but the superuser")
+    for folder in {tmp_path, *(run.folder for run in runs)}:
+        for path in (folder, *folder.parents[:2], *folder.rglob("*")):
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    for folder in {tmp_path, *(run.folder for run in runs if "trained" not in request.fixturenames)}:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, _NOBODY, _NOBODY)
+    os.seteuid(_NOBODY)
+    yield
+    os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,6 @@ def test_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    package, configs = (Path(line) for line in result.stdout.split())
+    package, configs = (Path(line) for line in result.stdout.splitlines())
     assert package == site / "fpt" / "__init__.py"
     assert configs == site / "fpt" / "configs" / "paper"

@@ -76,20 +76,37 @@ class ImageLoader(DataLoader[Any]):
             batches = self._start()
         has_said = False
         while True:
-            with watch_workers(self._workers, self._seconds), _explained_limits(self.num_workers):
-                batch = next(batches, None)
+            try:
+                batch = self._next(batches)
+            except BaseException:
+                self._end(batches)
+                raise
             if batch is None:
                 return
-            if isinstance(batch, WorkerFailure):
-                raise LoaderError(str(batch))
-            if isinstance(batch, LoadFailure):
-                raise UserError(str(batch))
             if isinstance(batch, PackedBatch):
                 if not batch.is_shared and not has_said:
                     has_said = True
                     _warn_of_pipes()
                 batch = batch.unpack()
             yield batch
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """The next batch, packed where workers make them; None after the last."""
+        with watch_workers(self._workers, self._seconds), _explained_limits(self.num_workers):
+            batch = next(batches, None)
+        if isinstance(batch, WorkerFailure):
+            raise LoaderError(str(batch))
+        if isinstance(batch, LoadFailure):
+            raise UserError(str(batch))
+        return batch
+
+    def _end(self, batches: Iterator[Any]) -> None:
+        """End the workers after an error, which else holds their iterator until a garbage collection: that waits for
+        5 seconds for each of them then. Whoever iterates once more gets new ones.
+        """
+        if self._workers:
+            batches._shutdown_workers()  # type: ignore[attr-defined]
+            self._workers, self._iterator = [], None
 
     def _start(self) -> Iterator[Any]:
         """torch's iterator, and its workers in ``_workers``.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
-import resource
 import subprocess
 import sys
 import tarfile
@@ -203,10 +202,15 @@ BOMBS = {
 }
 
 PROGRAM = """\
-import resource, sys, time
+import re, resource, sys, time
+from pathlib import Path
 from fpt.checkpoint.safe_load import safe_torch_load
 from fpt.utils.errors import UserError
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # what getrusage says of a child begins with its parent's
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text()) if status.is_file() else None
+    return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 start = time.perf_counter()
 try:
     safe_torch_load(sys.argv[1])
@@ -214,7 +218,7 @@ try:
 except UserError as error:
     message = str(error)
 print(time.perf_counter() - start)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 print(message)
 """
 
@@ -246,7 +250,6 @@ def test_references_to_one_list_are_no_bomb(tmp_path: Path) -> None:
     start = time.perf_counter()
     safe_torch_load(path)
     assert time.perf_counter() - start < 2
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
 
 
 @pytest.mark.parametrize(

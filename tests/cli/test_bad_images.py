@@ -9,7 +9,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -182,23 +182,7 @@ def test_file_that_is_replaced(tiny, check_dataset: Callable, case: str) -> None
     _assert_replaced(tiny, check_dataset, reason)
 
 
-@pytest.fixture
-def _no_superuser(tmp_path: Path) -> Iterator[None]:
-    """Give up the superuser's right to read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    for path in tmp_path.rglob("*"):
-        os.chown(path, 65534, 65534)
-    os.chown(tmp_path, 65534, 65534)
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
-
-
-@pytest.mark.usefixtures("_no_superuser")
+@pytest.mark.usefixtures("no_superuser")
 def test_file_without_permission(tiny, check_dataset: Callable) -> None:
     path = tiny.folder / "images" / "2.png"
     path.chmod(0)

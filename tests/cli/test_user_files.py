@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -212,7 +211,7 @@ def test_a_folder_with_a_broken_record_is_refused(trained, tmp_path: Path, capsy
     assert "was not written by this program, or changed since; give another --output_dir" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+@pytest.mark.usefixtures("no_superuser")
 def test_a_folder_that_is_read_only(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.chmod(0o555)
     arguments = ("--load_ckpt", trained.checkpoint, "--image_dir", trained.folder / "images", "--output_dir", tmp_path)

@@ -39,7 +39,7 @@ def test_hanging_worker(coco_folder, monkeypatch: pytest.MonkeyPatch, capfd: pyt
     start = time.perf_counter()
     with pytest.raises(LoaderError, match=r"no batch for 1 seconds \(DATA_LOADER\.TIMEOUT\)"):
         list(loader)
-    assert time.perf_counter() - start < 5
+    assert 1 <= time.perf_counter() - start < 5
     shown = capfd.readouterr().err
     main, *workers = shown.split("stacks of loader worker")
     assert "stacks of the main process" in main
@@ -68,13 +68,15 @@ def test_worker_that_dies_under_the_step_is_noticed_at_the_next_batches(coco_fol
 
 
 def test_stopped_worker(coco_folder):
-    loader = _loader(coco_folder, num_workers=1, timeout=1.0)
+    loader = _loader(coco_folder, num_workers=1, timeout=60)
     batches = iter(loader)
     next(batches)
-    os.kill(loader._workers[0].pid, signal.SIGSTOP)
+    (worker,) = loader._workers
+    loader._seconds = 1.0
+    os.kill(worker.pid, signal.SIGSTOP)
     with pytest.raises(LoaderError, match="no batch for 1 seconds"):
         list(batches)
-    assert not loader._workers[0].is_alive()
+    assert not worker.is_alive()
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -89,9 +91,17 @@ def test_signals_to_all_processes_leave_the_workers_at_work(coco_folder, context
     assert loader._workers[0].is_alive()
 
 
-def test_slow_worker_within_the_time_is_left_alone(coco_folder):
-    for num_workers in (0, 2):
-        assert len(list(itertools.islice(_loader(coco_folder, num_workers=num_workers), 9))) == 9
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_slow_worker_within_the_time_is_left_alone(coco_folder, monkeypatch: pytest.MonkeyPatch, num_workers: int):
+    load = CocoDataset.__getitem__
+
+    def wait_and_load(dataset: CocoDataset, key: int) -> object:
+        time.sleep(1.2)
+        return load(dataset, key)
+
+    monkeypatch.setattr(CocoDataset, "__getitem__", wait_and_load)
+    loader = _loader(coco_folder, num_workers=num_workers, timeout=2.0)
+    assert len(list(itertools.islice(loader, 2))) == 2
 
 
 def test_other_errors_pass():

@@ -33,6 +33,7 @@ def test_a_finished_run_goes_on_for_longer_with_other_settings(trained, tmp_path
     assert (tmp_path / "run" / "ckpt" / "model_step4.pth").is_file()
 
 
+@pytest.mark.usefixtures("no_superuser")
 def test_a_run_that_is_read_only_starts_another(trained, tmp_path: Path) -> None:
     run = tmp_path / "old"
     shutil.copytree(trained.folder / "run", run)
@@ -51,6 +52,7 @@ def test_a_run_that_is_read_only_starts_another(trained, tmp_path: Path) -> None
     assert (tmp_path / "test" / "metrics.json").is_file()
 
 
+@pytest.mark.usefixtures("no_superuser")
 def test_data_that_are_read_only(tiny) -> None:
     data = [tiny.folder / "images", *(tiny.folder / "images").iterdir(), tiny.folder / "tiny.json"]
     before = sorted(os.listdir(tiny.folder / "images"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_names_do_not_depend_on_the_order() -> None:
         assert dict(zip(shuffled, output_names(shuffled), strict=True)) == expected
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+@pytest.mark.usefixtures("no_superuser")
 def test_a_folder_that_may_not_be_read(photos: Path) -> None:
     (photos / "x").chmod(0)
     try:

@@ -68,6 +68,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@pytest.fixture(autouse=True)
+def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is on this machine, whatever the environment says of others."""
+    monkeypatch.setenv("no_proxy", "*")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as server:

@@ -1,6 +1,7 @@
 """The scripts under tools/ are thin: they only call the commands of the package."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,9 @@ def test_tool_is_thin_and_helps(root: Path, tool: str) -> None:
     text = path.read_text()
     assert f"from fpt.cli.entry import {command}" in text
     assert len(text.splitlines()) < 12
-    shown = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    command_line = [sys.executable, str(path), "--help"]
+    shown = subprocess.run(command_line, capture_output=True, text=True, check=True, env=environment).stdout
     assert shown.startswith(f"usage: {tool}.py ")
     assert options <= set(shown.replace(",", " ").split())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import re
 import resource
 import struct
 import sys
@@ -116,7 +118,7 @@ def test_it_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     make, message = FILES[name]
     path = tmp_path / "model.pkl"
     path.write_bytes(make())
-    before, start = _peak(), time.perf_counter()
+    before, start = _reset_peak(), time.perf_counter()
     with pytest.raises(UserError, match=message) as error:
         load_checkpoint(path)
     assert time.perf_counter() - start < 5
@@ -126,7 +128,18 @@ def test_it_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(str(error.value)) < 600
 
 
+def _reset_peak() -> int:
+    """The peak, which begins anew where the system can do that: an earlier test's would hide this one's."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _peak()
+
+
 def _peak() -> int:
-    """Largest memory of the process so far, in bytes."""
+    """Largest memory of the process since then, in bytes."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+    if found:
+        return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
