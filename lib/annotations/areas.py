@@ -23,7 +23,7 @@ def read_areas(
 ) -> np.ndarray:
     """float64 [N], in pixels: the file's areas; where one is missing or far off, that of the mask, else of the box.
 
-    Beside a box alone only a larger area is far off.
+    Beside a box alone an area is far off that is larger, or less than a line from side to side has.
 
     Args:
         entries: annotations, in the order of the objects.
@@ -40,7 +40,8 @@ def read_areas(
     for i in np.flatnonzero(suspects).tolist():
         estimates[i] = _mask_area(i, shapes, sizes_hw[i].tolist()) or estimates[i]
     has_mask = (np.diff(shapes["part_offsets"]) > 0) | (np.diff(shapes["rle_offsets"]) > 0)
-    is_possible = ~has_mask & (given <= estimates)  # a thin or slanting object fills little of its box
+    longer_side = boxes_xywh[:, 2:].max(axis=1, initial=0)
+    is_possible = ~has_mask & (given >= longer_side) & (given <= estimates)  # slanting ones fill little of their box
     is_far = ~is_missing & ~is_possible & _are_far(given, estimates)
     far = [
         f"{entry_name(entries[i], 'annotation', i)}: {given[i]:g}, not {estimates[i]:g}"

@@ -30,7 +30,7 @@ def read_categories(
     Returns:
         The classes, and int32 [C]: the label 1.. that each entry stands for, 0 where it stands for none.
     """
-    names = [_name(entry, int(number)) for entry, number in zip(entries, ids.values.tolist(), strict=True)]
+    names = [class_name(entry, int(number)) for entry, number in zip(entries, ids.values.tolist(), strict=True)]
     first_of_id = _merge_ids(ids.values.tolist(), names, report)
     kept = [i for i in dict.fromkeys(first_of_id) if not _is_placeholder(i, entries, names, ids, counts)]
     for i in sorted(set(first_of_id) - set(kept)):
@@ -51,7 +51,8 @@ def read_categories(
     return categories, np.array(labels, dtype=np.int32)
 
 
-def _name(entry: Entry, number: int) -> str:
+def class_name(entry: Entry, number: int) -> str:
+    """The name of a class; its id where it has none."""
     name = entry.get("name")
     if isinstance(name, (int, float)) and not isinstance(name, bool):
         name = shown(name)

@@ -14,7 +14,7 @@ from fpt.checkpoint.fields import find_fault
 from fpt.checkpoint.format_1 import upgrade_format_1
 from fpt.checkpoint.formats.foreign import ForeignModel, read_foreign
 from fpt.checkpoint.formats.pickles import is_pickle
-from fpt.checkpoint.formats.reader import complete_affine, read_weight_file, unwrap
+from fpt.checkpoint.formats.reader import complete_affine, drop_unused_boxes, read_weight_file, unwrap
 from fpt.checkpoint.formats.safetensors import is_safetensors
 from fpt.checkpoint.manifest import check_file, enter_file, forget_file
 from fpt.checkpoint.prefixes import without_prefix
@@ -231,6 +231,7 @@ def _fit_names(checkpoint: Checkpoint, own: Mapping[str, Tensor], source: str | 
     weights = without_prefix(checkpoint.model, own, source=source)
     if isinstance(checkpoint, ForeignCheckpoint):
         complete_affine(weights, own)
+        drop_unused_boxes(weights, own)
         weights.update({name: value for name, value in own.items() if name.endswith("num_batches_tracked")})
     return weights
 

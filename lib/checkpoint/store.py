@@ -58,10 +58,13 @@ class CheckpointStore:
         save_checkpoint(path, checkpoint)
         return path
 
-    def supersede(self, *, after: int) -> None:
+    def supersede(self, *, after: int) -> bool:
         """Rename the checkpoints of more than `after` steps: the run goes on from there, and makes these steps anew.
 
         Under their names they would pass for its newest ones. They are damaged, or of a future that was given up.
+
+        Returns:
+            Whether the best is one of them, so that there is none now.
         """
         steps = {path: step for step, path in steps_in(self.folder).items()}
         best = self.folder / BEST
@@ -72,6 +75,7 @@ class CheckpointStore:
                 forget_file(path)
                 moved = path.replace(path.with_name(path.name.replace("model_", "superseded_")))
                 _LOGGER.warning("%s is of a later step than %d, where the run goes on: now %s", path, after, moved.name)
+        return steps.get(best, -1) > after
 
     def _prune(self, newest: Path) -> None:
         entries = read_manifest(self.folder)

@@ -38,8 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--bs",
         dest="batch_size",
         type=positive_int,
-        help="images in a batch, over all devices (TRAIN.IMS_PER_BATCH x devices); where that is not the yaml file's "
-        "NUM_GPUS x TRAIN.IMS_PER_BATCH, its rates and steps are scaled; values given by --set or --lr are not",
+        help="images in a batch, over all devices (TRAIN.IMS_PER_BATCH x devices); where that, times --iter_size, "
+        "is not the yaml file's NUM_GPUS x TRAIN.IMS_PER_BATCH (or SOLVER.IMS_PER_UPDATE), its rates and steps are "
+        "scaled; values given by --set or --lr are not",
     )
     parser.add_argument(
         "--nw", dest="num_workers", type=non_negative_int, help="loader workers (DATA_LOADER.NUM_THREADS)"

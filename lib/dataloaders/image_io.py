@@ -52,8 +52,8 @@ _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION, _LAST_UPRIGHT = 0x112, 4
-_TIFF_SIZE = (0x100, 0x101)  # width and height
 """EXIF's tag; orientations over _LAST_UPRIGHT exchange height and width."""
+_TIFF_SIZE = (0x100, 0x101)  # tags of width and height
 _LEAST_FULL_RANGE = 2**14
 _DEEP_GREY = ("F", "I")
 _COLOUR_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)

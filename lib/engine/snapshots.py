@@ -64,17 +64,20 @@ class Snapshots:
             UserError: (on every process) the disk has no room for a single checkpoint.
         """
         self._tried = time.monotonic()
-        from_main(self._prepare_folder)
+        if from_main(self._prepare_folder):
+            self.state.best = None
 
-    def _prepare_folder(self) -> None:
+    def _prepare_folder(self) -> bool:
+        """True where the best so far is gone, as a later one took its place in a future that was given up."""
         self.store.remove_leftovers()
-        self.store.supersede(after=self.state.step)
+        has_lost_best = self.store.supersede(after=self.state.step)
         needed, free = self.state.checkpoint_bytes(), shutil.disk_usage(self.store.folder.parent).free
         if needed > free:
             raise UserError(
                 f"{self.store.folder.parent} has {free / 2**20:.0f} MiB left, but a checkpoint takes about "
                 f"{needed / 2**20:.0f} MiB; make room, give another --output_dir, or train with --no_save"
             )
+        return has_lost_best
 
     def __call__(self, step: int) -> None:
         """Hook: save when `step` is a multiple of the period, or the time is over."""

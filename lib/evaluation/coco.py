@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fpt.annotations.categories import class_name
 from fpt.annotations.ground_truth import GroundTruth, read_ground_truth
 from fpt.annotations.ids import read_ids
+from fpt.annotations.numbers import flag
 from fpt.annotations.report import DatasetReport
 from fpt.evaluation.coco_backends import RawEvaluation, resolve_backend, run_backend
 from fpt.evaluation.results import IOU_TYPES, for_iou_type
@@ -78,7 +80,7 @@ def evaluate_coco(
         results = [item for item in results if item["category_id"] in with_points]
         oks_sigmas = resolve_sigmas(truth.annotations, results, oks_sigmas)
     raw = run_backend(
-        resolve_backend(backend),
+        _backend_for(truth, backend),
         {
             "images": truth.images,
             "categories": truth.categories,
@@ -95,6 +97,12 @@ def evaluate_coco(
         return _to_metrics(raw, names, KEYPOINT_METRIC_NAMES)
     called = [f"AR{limit}" if name == "AR100" else name for name in METRIC_NAMES]
     return _to_metrics(raw, names, [*called, "AR100"] if limit > DEFAULT_LIMIT else called)
+
+
+def _backend_for(truth: GroundTruth, backend: str) -> str:
+    """The evaluator; of itself not hotcoco where ids are negative, which it does not read."""
+    has_negative = any(item["id"] < 0 for item in (*truth.images, *truth.categories))
+    return resolve_backend("pycocotools" if backend == "auto" and has_negative else backend)
 
 
 def resolve_sigmas(
@@ -146,7 +154,7 @@ def raw_ground_truth(content: dict[str, Any]) -> GroundTruth:
             for number, image in zip(image_ids.values.tolist(), images, strict=True)
         }
         names = {
-            number: {"id": number, "name": str(item.get("name"))}
+            number: {"id": number, "name": class_name(item, number)}
             for number, item in zip(category_ids.values.tolist(), categories, strict=True)
         }
         known = [i for i in range(len(objects)) if places[i] >= 0 and kinds[i] >= 0]
@@ -168,7 +176,7 @@ def _completed(annotation: dict[str, Any], number: int, image_id: int, category_
         "image_id": image_id,
         "category_id": category_id,
         "bbox": bbox,
-        "iscrowd": int(bool(annotation.get("iscrowd"))),
+        "iscrowd": int(bool(flag(annotation.get("iscrowd")))),
         "area": area if isinstance(area, (int, float)) else bbox[2] * bbox[3],
     }
     for key in ("segmentation", "keypoints"):

@@ -24,7 +24,7 @@ class RunOptions:
             `output_dir` holds one, and else starts, with the weights of `load_ckpt`; "no" starts.
         start_step: steps that count as done.
         batch_size: images in a batch, over all devices; None = cfg.TRAIN.IMS_PER_BATCH for each device. Where it is
-            not cfg.NUM_GPUS x cfg.TRAIN.IMS_PER_BATCH, rates and steps of the schedule are scaled.
+            not, times `iter_size`, what cfg.SOLVER.IMS_PER_UPDATE says, rates and steps of the schedule are scaled.
         iter_size: batches in an update; their gradients are averaged.
         keep: names of options, such as SOLVER.BASE_LR, whose values are not scaled with the batch size.
         disp_interval: steps between two log lines.

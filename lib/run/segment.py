@@ -15,7 +15,6 @@ from torch import nn
 
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_test_loader, check_range
-from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.semantic.dataset import SemanticDataset
 from fpt.engine.inference import Progress
 from fpt.engine.interrupt import EvaluationStoppedError
@@ -177,7 +176,7 @@ class _Part:
             ids = np.array((*CITYSCAPES_IDS, 0), np.uint8)[classes]
             self._save(self.submission / f"{self.names[index]}.png", lambda path: save_ids(path, ids))
         if self.drawings is not None:
-            pixels = read_image(self.dataset.image_path(index), reading=self.dataset.reading)
+            pixels, _ = self.dataset.read(index)
             drawing = draw_classes_side_by_side(
                 pixels, classes, truth, self.dataset.class_names, palette=self.cfg.SEMANTIC.PALETTE
             )

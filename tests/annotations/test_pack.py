@@ -318,7 +318,7 @@ def test_areas_far_from_the_masks_are_named(coco_folder):
     assert "annotation 4: 5000, not 300" in text
 
 
-@pytest.mark.parametrize(("area", "kept"), [(20, 20), (120, 120), (5000, 120)])
+@pytest.mark.parametrize(("area", "kept"), [(20, 20), (120, 120), (5000, 120), (1, 120), (0.5, 120)])
 def test_an_object_without_a_mask_may_fill_little_of_its_box(coco_folder, area, kept):
     del coco_folder.annotations[0]["segmentation"]
     coco_folder.annotations[0] |= {"bbox": [4, 6, 10, 12], "area": area}

@@ -87,11 +87,11 @@ def test_the_best_counts_by_its_step(tmp_path: Path, step: int, name: str) -> No
 def test_the_best_of_a_future_that_was_given_up_is_renamed_too(tmp_path: Path) -> None:
     store = fill(tmp_path, 2, 4)
     store.save_best(make_checkpoint(6))
-    store.supersede(after=2)
+    assert store.supersede(after=2)
     assert load_newest(tmp_path)[1].step == 2
     assert names_in(tmp_path) == ["model_step2.pth", "superseded_best.pth", "superseded_step4.pth"]
     store.save_best(make_checkpoint(2))
-    store.supersede(after=2)
+    assert not store.supersede(after=2)
     assert "model_best.pth" in names_in(tmp_path)
 
 

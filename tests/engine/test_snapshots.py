@@ -165,6 +165,21 @@ def make_evaluation(evaluate: Callable[[], dict], state: TrainState) -> tuple[Pe
     return hook, seen
 
 
+def test_the_next_one_is_the_best_where_that_of_a_given_up_future_is_gone(tmp_path: Path) -> None:
+    snapshots = make_snapshots(tmp_path)
+    for step, value in ((5, 0.5), (10, 0.6)):
+        snapshots.state.step = step
+        snapshots.save_if_best({}, value)
+        snapshots.save()
+    snapshots.state.step, snapshots.state.best = 5, 0.5  # as a resume from step 5 has it
+    snapshots.begin()
+    assert snapshots.state.best is None
+    snapshots.state.step = 10
+    snapshots.save_if_best({}, 0.4)
+    assert load_checkpoint(tmp_path / "ckpt" / "model_best.pth").step == 10
+    assert snapshots.state.best == 0.4
+
+
 def test_evaluation_runs_each_period_and_last_and_keeps_the_generators() -> None:
     def evaluate() -> dict[str, dict[str, float]]:
         torch.rand(5)

@@ -131,6 +131,25 @@ def test_a_raw_file_that_cannot_be_evaluated_is_named_and_costs_no_other_number(
     assert (tmp_path / "metrics.json").is_file()
 
 
+@pytest.mark.parametrize("name", [{}, {"name": ""}, {"name": 7}])
+@pytest.mark.parametrize("crowd", [{}, {"iscrowd": "0"}, {"iscrowd": "false"}])
+def test_raw_numbers_of_odd_names_and_crowds(name: dict[str, Any], crowd: dict[str, Any]):
+    content = _content(4, **crowd)
+    content["categories"] = [{"id": 1, **name}]
+    metrics = evaluate_dataset(_Dataset(content, raw_annotations=lambda: content), [_found(_content(4))], None)
+    assert metrics["bbox"]["AP"] == metrics["bbox_raw"]["AP"] == 1.0
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+def test_negative_ids(key: str):
+    content = _content(4)
+    content["images" if key == "image_id" else "categories"][0]["id"] = -1
+    for item in content["annotations"]:
+        item[key] = -1
+    results = [{**item, "score": 0.5} for item in content["annotations"]]
+    assert evaluate_coco(content, results, iou_type="bbox")["AP"] == 1.0
+
+
 def test_ids_beyond_what_a_float_holds(backend: str):
     first = 1403636579763555584  # nanoseconds since 1970
     content = _content(4)

@@ -109,6 +109,22 @@ def test_numbers_beyond_float16_are_named(tmp_path: Path, checkpoint: Path, caps
     assert not (tmp_path / "half.safetensors").exists()
 
 
+@pytest.mark.parametrize("program", ["detectron", "detectron.pytorch", "detectron2"])
+def test_a_box_for_all_classes_where_there_is_one(tmp_path: Path, program: str) -> None:
+    options = [*OPTIONS, "MODEL.CLS_AGNOSTIC_BBOX_REG", "True"]
+    torch.manual_seed(0)
+    model, other = (build_model(load_cfg(None, options), num_classes=2) for _ in range(2))
+    config = load_cfg(None, options).dump()
+    save_checkpoint(tmp_path / "a.pth", Checkpoint(model=model.state_dict(), classes=["a"], config=config, step=3))
+    there = tmp_path / ("there.pkl" if program != "detectron.pytorch" else "there.pth")
+    convert(tmp_path / "a.pth", there, program=program)
+    load_weights(other, load_checkpoint(there), source="there")
+    for ours, theirs in zip(
+        model.roi_heads.box_predictor.parameters(), other.roi_heads.box_predictor.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("program", ["detectron", "detectron.pytorch"])
 def test_a_box_for_all_classes_has_one_of_the_background_beside_it_in_detectron(tmp_path: Path, program: str) -> None:
     model = _model("MODEL.CLS_AGNOSTIC_BBOX_REG", "True")

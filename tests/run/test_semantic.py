@@ -146,6 +146,16 @@ def test_images_get_drawings_maps_and_json(run: Path, recipe: Path, tmp_path: Pa
     assert infer.main([*weights, *by_object]) == 1
 
 
+def test_a_photo_with_an_orientation_is_drawn_as_its_map_lies(run: Path, recipe: Path, tmp_path: Path) -> None:
+    _make(tmp_path, "val", 1)
+    photo, exif = tmp_path / "images" / "val" / "0.png", Image.Exif()
+    exif[0x112] = 6
+    Image.open(photo).save(photo, exif=exif)
+    weights = ["--load_ckpt", str(run / "ckpt" / "model_step6.pth"), "--output_dir", str(tmp_path / "out"), "--vis"]
+    assert test.main(["--cfg", str(recipe), *weights, "--set", "DATA_DIR", str(tmp_path)]) == 0
+    assert len(list((tmp_path / "out" / "vis").glob("*.png"))) == 1
+
+
 def test_the_checker_names_what_is_wrong(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_data.main(["--cfg", str(recipe), "--draw", str(tmp_path / "drawn")]) == 0
     assert "share of the pixels: ground" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import io
 import pickle
 import pickletools
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,36 @@ class _Unpickler(pickle.Unpickler):
         raise _RefusalError("it asks for something outside it; nothing was run")
 
 
+_BY_CODE = {operation.code.encode("latin-1"): operation for operation in pickletools.opcodes}
+
+
+def _operations(file: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+    """Operations of a pickle and their arguments, as pickletools gives them; without that of STRING.
+
+    Those are how Python 2 writes the bytes of arrays, which pickletools takes for ASCII.
+    """
+    while code := file.read(1):
+        operation = _BY_CODE.get(code)
+        if operation is None:
+            raise ValueError(f"operation {code!r} is unknown")
+        argument = None
+        if operation.name == "STRING":
+            file.readline()
+        elif operation.arg is not None:
+            argument = operation.arg.reader(file)
+        yield operation, argument
+        if operation.name == "STOP":
+            return
+    raise ValueError("the end is missing")
+
+
 def _check_operations(path: Path, data: bytes, limit: int) -> None:
     """Raise UserError for a pickle that reserves memory, or takes time, without anything in the file to fill it.
 
     What this reader cannot read raises, too: the unpickler may read on, and do what was not looked at.
     """
     count = 0
-    for operation, argument, _ in pickletools.genops(io.BytesIO(data)):
+    for operation, argument in _operations(io.BytesIO(data)):
         count += 1
         if count > limit:
             raise UserError(f"{path} is refused: it has over {limit} operations, and holds no arrays")

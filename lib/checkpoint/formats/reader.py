@@ -211,6 +211,20 @@ def complete_affine(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) ->
             weights[name] = torch.full_like(value, 1 - _EPS)
 
 
+def drop_unused_boxes(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Leave the box of the background out where a model has one box for all classes.
+
+    Of a file of a single class nothing else tells whether its two boxes are of two classes or of that and of all.
+
+    Args:
+        weights: by our names; changed in place.
+        wanted: of the model that they are for.
+    """
+    for name in (f"roi_heads.box_predictor.bbox_pred.{part}" for part in ("weight", "bias")):
+        if name in weights and _rows(weights[name]) == 8 and _rows(wanted.get(name)) == 4:
+            weights[name] = weights[name][4:].clone()
+
+
 def pixels_of(program: Program, model: Mapping[str, Tensor], *, has_group_norm: bool = False) -> Pixels:
     """How images were prepared for weights of a program."""
     if program.name == "torchvision":

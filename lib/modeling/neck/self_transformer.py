@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 import torch
@@ -48,10 +48,9 @@ class QueryAttention(nn.Module):
         Returns:
             [B, C, H, W], to be normalised.
         """
-        cells, weight, bias = features.permute(0, 2, 3, 1), self.query.weight, self.query.bias
+        cells = features.permute(0, 2, 3, 1)
         queries = self.query(cells).flatten(1, 2)
-        again = not_kept(queries, lambda: F.linear(cells, weight, bias).flatten(1, 2))
-        with again if _is_plain(self.query) else nullcontext():
+        with self._made_again(queries, cells):
             out = mixture_attention(
                 queries,
                 self.key(keys.tokens),
@@ -61,6 +60,13 @@ class QueryAttention(nn.Module):
                 key_padding_mask=keys.padding,
             )
         return pending(out.unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2), self.norm, area)
+
+    def _made_again(self, queries: Tensor, cells: Tensor) -> AbstractContextManager[None]:
+        """Within, the queries are not kept for backward, where they can be made of the cells again."""
+        if not _is_plain(self.query):
+            return nullcontext()
+        weight, bias = self.query.weight, self.query.bias
+        return not_kept(queries, lambda: F.linear(cells, weight, bias).flatten(1, 2))
 
 
 def _is_plain(linear: nn.Module) -> bool:

@@ -115,6 +115,19 @@ def test_pickles_of_python_2_and_other_orders_of_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_numpy_pickle(file)["a"], array)
 
 
+def test_arrays_of_python_2_in_its_text_protocol(tmp_path: Path) -> None:
+    array = np.array([1.5, -2.25, 3e5], "<f4")
+    escaped = b"".join(b"\\x%02x" % byte for byte in array.tobytes())
+    parts = [
+        b"(dp0\nS'w'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n(I0\ntp4\nS'b'\np5\ntp6\nRp7\n"
+    ]
+    parts += [
+        b"(I1\n(I3\ntp8\ncnumpy\ndtype\np9\n(S'f4'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\ntp14\n"
+    ]
+    (tmp_path / "old.pkl").write_bytes(b"".join(parts) + b"bI00\nS'" + escaped + b"'\np15\ntp16\nbs.")
+    np.testing.assert_array_equal(read_numpy_pickle(tmp_path / "old.pkl")["w"], array)
+
+
 def _safetensors_by_hand(tensors: dict[str, np.ndarray]) -> bytes:
     header, numbers = {}, b""
     for name, array in tensors.items():

@@ -44,7 +44,7 @@ def _doubling(linear: nn.Linear) -> nn.Module:
     return linear
 
 
-@pytest.mark.parametrize("wrap", [lambda linear: linear, _LowRank, _prune, _doubling])
+@pytest.mark.parametrize("wrap", [lambda linear: linear, _LowRank, _prune, _doubling, nn.Sequential])
 def test_gradients_where_the_queries_come_from_another_module(
     wrap: Callable[[nn.Linear], nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
