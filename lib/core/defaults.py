@@ -159,7 +159,7 @@ TRAIN: Group = {
     "FREEZE": Option(
         (),
         "Parts that are not trained, by the names of their parameters, such as 'backbone.*' or 'neck.pyramid.*' (* = "
-        "any text).",
+        "any text). The statistics of a frozen BatchNorm rest, too.",
         element=str,
     ),
     # What is written while training.

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fpt.engine.state import RunningStatistics, TrainState
 from fpt.engine.zero_losses import ZeroLosses
+from fpt.layers.norm import frozen_batch_norms
 from fpt.utils.distributed import gather_everywhere, mean_over_processes, rank
 from fpt.utils.seeding import seed_everything
 from fpt.utils.timer import Stopwatch
@@ -95,6 +96,7 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self.statistics = RunningStatistics(self.state.model)
+        self.frozen_norms = frozen_batch_norms(self.state.model)
 
     def __call__(self) -> None:
         """Update the weights by the next batches, or skip the step where a loss or gradient is not finite.
@@ -132,6 +134,8 @@ class TrainingStep:
     def _begin(self) -> None:
         """Training mode, no gradients, statistics noted, generators seeded by the number of the step."""
         self.model.train()
+        for norm in self.frozen_norms:
+            norm.eval()  # its statistics rest, too
         self.state.optimizer.zero_grad(set_to_none=True)
         self.statistics.note()
         seed_everything(self.settings.seed, process=rank(), step=self.state.step + 1)

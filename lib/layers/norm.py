@@ -134,6 +134,16 @@ def group_norm(num_channels: int, *, num_groups: int = 32, eps: float = 1e-5) ->
     return GroupNorm(num_groups_for(num_channels, num_groups), num_channels, eps=eps)
 
 
+def frozen_batch_norms(model: nn.Module) -> list[nn.Module]:
+    """The BatchNorms none of whose parameters is trained, which have some: their statistics should rest, too."""
+    found = []
+    for module in model.modules():
+        own = list(module.parameters(recurse=False)) if isinstance(module, nn.modules.batchnorm._NormBase) else []
+        if own and not any(parameter.requires_grad for parameter in own):
+            found.append(module)
+    return found
+
+
 def replace_batch_norm(module: nn.Module, builder: NormBuilder | None) -> None:
     """Put ``builder(channels)`` in the place of every BatchNorm2d below ``module``; its name stays.
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fpt.structures.boxes import pairwise_iou
+
+_PAIRS_AT_ONCE = 1 << 22
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
 
@@ -39,10 +42,37 @@ def match_boxes(iou: Tensor, *, positive: float, negative: float, keeps_best: bo
         zeros = torch.zeros(num_boxes, device=iou.device)
         return Match(zeros.long(), zeros.to(torch.int8), zeros)
     best, index = iou.max(dim=0)
-    label = torch.full((num_boxes,), IGNORED, dtype=torch.int8, device=iou.device)
+    label = _labels(best, positive, negative)
+    if keeps_best and num_boxes > 0:
+        label[_are_best(iou, iou.amax(dim=1, keepdim=True))] = POSITIVE
+    return Match(index, label, best)
+
+
+def match_many(objects: Tensor, boxes: Tensor, *, positive: float, negative: float) -> Match:
+    """``match_boxes`` of objects [G, 4] and boxes [A, 4], with `keeps_best`, in memory that grows with G + A."""
+    parts = boxes.split(max(1, _PAIRS_AT_ONCE // max(1, len(objects))))
+    if len(parts) <= 1 or not len(objects):
+        return match_boxes(pairwise_iou(objects, boxes), positive=positive, negative=negative, keeps_best=True)
+    best_of_object = objects.new_zeros(len(objects), 1)
+    found = []
+    for part in parts:
+        iou = pairwise_iou(objects, part)
+        found.append(iou.max(dim=0))
+        best_of_object = torch.maximum(best_of_object, iou.amax(dim=1, keepdim=True))
+    best, index = (torch.cat(values) for values in zip(*found, strict=True))
+    label = _labels(best, positive, negative)
+    for part, own in zip(parts, label.split(len(parts[0])), strict=True):
+        own[_are_best(pairwise_iou(objects, part), best_of_object)] = POSITIVE
+    return Match(index, label, best)
+
+
+def _labels(best: Tensor, positive: float, negative: float) -> Tensor:
+    label = torch.full_like(best, IGNORED, dtype=torch.int8)
     label[best < negative] = NEGATIVE
     label[best >= positive] = POSITIVE
-    if keeps_best and num_boxes > 0:
-        best_of_object = iou.amax(dim=1, keepdim=True)
-        label[((iou == best_of_object) & (best_of_object > 0)).any(dim=0)] = POSITIVE
-    return Match(index, label, best)
+    return label
+
+
+def _are_best(iou: Tensor, best_of_object: Tensor) -> Tensor:
+    """bool [A]: boxes of the highest IoU with any object, above 0."""
+    return ((iou == best_of_object) & (best_of_object > 0)).any(dim=0)

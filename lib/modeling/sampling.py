@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fpt.modeling.matcher import IGNORED, NEGATIVE, Match, match_boxes
+from fpt.modeling.matcher import IGNORED, NEGATIVE, Match, match_boxes, match_many
 from fpt.structures.boxes import covered_share, is_longer_than, pairwise_iou
 
 
@@ -82,9 +82,7 @@ def match_anchors(
     if sampling.straddle_threshold >= 0:
         index = _inside(anchors, size_hw, sampling.straddle_threshold).nonzero()[:, 0]
     chosen = anchors[index]
-    match = match_boxes(
-        pairwise_iou(boxes, chosen), positive=sampling.positive_iou, negative=sampling.negative_iou, keeps_best=True
-    )
+    match = match_many(boxes, chosen, positive=sampling.positive_iou, negative=sampling.negative_iou)
     is_crowd = covered_share(chosen, crowd_boxes) > sampling.crowd_threshold
     label = match.label.masked_fill(is_crowd & (match.label == NEGATIVE), IGNORED)
     return Match(

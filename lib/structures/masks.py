@@ -47,6 +47,8 @@ def rasterize_polygons(polygons: Sequence[np.ndarray], box_xyxy: np.ndarray, siz
 def rasterize_rle(rle: dict[str, Any], box_xyxy: np.ndarray, size: int) -> np.ndarray:
     """Sample a run-length mask in the frame of a box: each cell takes the pixel under its centre.
 
+    The runs are looked up: a map of the whole image for each object takes up to a hundred times as long.
+
     Args:
         rle: compressed RLE {"size": [h, w], "counts": bytes or str} of the whole image.
         box_xyxy: float [4] in that image's pixels.
@@ -55,13 +57,15 @@ def rasterize_rle(rle: dict[str, Any], box_xyxy: np.ndarray, size: int) -> np.nd
     Returns:
         uint8 [size, size], 0 or 1; 0 where the box reaches out of the image.
     """
-    mask = coco_mask.decode(rle)
-    h, w = mask.shape
+    h, w = (int(side) for side in rle["size"])
+    counts = rle["counts"].encode("ascii") if isinstance(rle["counts"], str) else rle["counts"]
+    ends = np.cumsum(_decode_counts(counts))
     x1, y1, x2, y2 = (float(value) for value in box_xyxy)
     centres = (np.arange(size) + 0.5) / size
     columns = np.floor(x1 + centres * (x2 - x1)).astype(np.int64)
     rows = np.floor(y1 + centres * (y2 - y1)).astype(np.int64)
-    framed = mask[np.ix_(rows.clip(0, h - 1), columns.clip(0, w - 1))]
+    places = rows.clip(0, h - 1)[:, None] + h * columns.clip(0, w - 1)[None]
+    framed = np.searchsorted(ends, places, side="right") % 2  # runs of 0 and 1 take turns
     inside = ((rows >= 0) & (rows < h))[:, None] & ((columns >= 0) & (columns < w))[None]
     return np.where(inside, framed, 0).astype(np.uint8)
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torchvision.models.detection._utils import Matcher as Reference
 
-from fpt.modeling.matcher import match_boxes
+from fpt.modeling.matcher import match_boxes, match_many
 from fpt.modeling.sampling import sample_balanced
+from fpt.structures.boxes import pairwise_iou
 
 
 @pytest.mark.parametrize("keeps_best", [True, False])
@@ -54,3 +55,18 @@ def test_sample_takes_what_there_is() -> None:
     assert sorted(negative.tolist()) == [1, 3]
     positive, negative = sample_balanced(torch.full((4,), -1), num_samples=8, positive_fraction=0.5)
     assert len(positive) == len(negative) == 0
+
+
+@pytest.mark.parametrize("num_objects", [0, 1, 7])
+@pytest.mark.parametrize("pairs", [1, 20, 10**6])
+def test_parts_are_matched_as_the_whole(monkeypatch: pytest.MonkeyPatch, num_objects: int, pairs: int) -> None:
+    monkeypatch.setattr("fpt.modeling.matcher._PAIRS_AT_ONCE", pairs)
+    generator = torch.Generator().manual_seed(num_objects)
+    boxes = torch.rand(50, 4, generator=generator) * 20
+    boxes[:, 2:] += boxes[:, :2]
+    boxes[40:] = boxes[:10]  # ties
+    objects = boxes[5 : 5 + num_objects] + torch.rand(num_objects, 4, generator=generator)
+    found = match_many(objects, boxes, positive=0.7, negative=0.3)
+    whole = match_boxes(pairwise_iou(objects, boxes), positive=0.7, negative=0.3, keeps_best=True)
+    for a, b in zip((found.index, found.label, found.iou), (whole.index, whole.label, whole.iou), strict=True):
+        assert torch.equal(a, b)

@@ -216,6 +216,16 @@ def test_frozen_parts_keep_their_weights(tiny) -> None:
         tiny.train(tiny.folder / "b", opts=("TRAIN.FREEZE", "('bodi.*',)"))
 
 
+def test_statistics_of_frozen_parts_rest(tiny) -> None:
+    run = tiny.folder / "run"
+    norm = ("RESNETS.USE_GN", "False", "RESNETS.USE_SYNC_BN", "True", "RESNETS.FREEZE_AT", 0, "TRAIN.SNAPSHOT_ITERS", 1)
+    tiny.train(run, opts=("TRAIN.FREEZE", "('backbone.layer1.*',)", *norm))
+    first, last = (load_checkpoint(run / "ckpt" / f"model_step{step}.pth").model for step in (1, 2))
+    rest = {name for name in first if "running" in name and torch.equal(first[name], last[name])}
+    assert rest
+    assert rest == {name for name in first if "running" in name and name.startswith("backbone.layer1.")}
+
+
 def test_resume_auto_starts_or_goes_on(tiny, caplog: pytest.LogCaptureFixture) -> None:
     run = tiny.folder / "run"
     tiny.train(run, resume="auto", opts=("SOLVER.MAX_ITER", 1))

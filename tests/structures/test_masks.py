@@ -80,6 +80,22 @@ def test_rle_takes_the_pixel_under_each_centre():
     assert np.array_equal(doubled, mask[4:24, 5:25].repeat(2, 0).repeat(2, 1))
 
 
+@pytest.mark.parametrize("as_text", [True, False])
+def test_runs_that_are_looked_up_are_the_decoded_mask(as_text: bool):
+    generator = np.random.default_rng(0)
+    for density in (0.0, 0.1, 0.5, 1.0):
+        mask = np.asfortranarray((generator.random((37, 53)) < density).astype(np.uint8))
+        rle = coco_mask.encode(mask)
+        if as_text:
+            rle["counts"] = rle["counts"].decode("ascii")
+        assert np.array_equal(rasterize_rle(rle, np.array([0, 0, 53, 37]), 111), _sampled(mask, 111))
+
+
+def _sampled(mask: np.ndarray, size: int) -> np.ndarray:
+    rows, columns = (np.floor((np.arange(size) + 0.5) / size * side).astype(int) for side in mask.shape)
+    return mask[np.ix_(rows, columns)]
+
+
 def test_all_forms_of_rle_give_the_same_counts():
     mask = _ellipse(40, 64)
     compressed = coco_mask.encode(np.asfortranarray(mask))
