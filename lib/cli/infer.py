@@ -17,9 +17,9 @@ from fpt.cli.common import (
 )
 from fpt.cli.images import add_image_options, read_images
 from fpt.run.folder import log_files, start_log
+from fpt.run.image_files import IDS
 from fpt.run.predict_files import predict_files, result_files
 from fpt.run.predictor import Predictor
-from fpt.run.semantic_prediction import IDS
 from fpt.utils.distributed import from_main
 from fpt.utils.errors import UserError
 from fpt.utils.own_files import check_outputs

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fpt.core.config_node import CfgNode
-from fpt.dataloaders.build import build_transform
+from fpt.dataloaders.build import build_reading, build_transform
 from fpt.dataloaders.image_io import read_image
 from fpt.dataloaders.semantic.dataset import input_size
 from fpt.dataloaders.transforms import resize_image
@@ -64,7 +64,7 @@ def draw_attention_files(
     written = sum(targets, [])
     claim_outputs(written, inputs=images)
     for path, files in zip(images, targets, strict=True):
-        image = read_image(path)
+        image = read_image(path, reading=build_reading(cfg))
         _check_points(points_xy, image, path)
         features = pyramid_of(cfg, model, image)
         for (x, y), target in zip(points_xy, files, strict=True):

@@ -14,6 +14,7 @@ from torch import nn
 
 from fpt.annotations.ground_truth import GroundTruth
 from fpt.core.config_node import CfgNode
+from fpt.dataloaders.build import check_range
 from fpt.dataloaders.coco import CocoDataset
 from fpt.dataloaders.concat import AnyDataset
 from fpt.dataloaders.proposals import pack_proposals, write_proposals
@@ -105,6 +106,9 @@ def evaluate_checkpoint(
             raise UserError("no data set to evaluate on: give --dataset NAME, or set TEST.DATASETS in the yaml file")
         seed_everything(cfg.RNG_SEED)
         datasets = [open_test_dataset(cfg, name) for name in cfg.TEST.DATASETS]
+        if options.index_range is not None:
+            for dataset in datasets:
+                check_range(dataset, *options.index_range)
         output_dir = options.output_dir or default_output_dir(checkpoint)
         parts = [
             EvaluationOptions(

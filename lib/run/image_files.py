@@ -13,6 +13,9 @@ from pathlib import Path
 from fpt.utils.errors import UserError
 from fpt.utils.own_files import own_files
 
+IDS = "ids"
+"""Name of the format of a map of classes: ``<name>.ids.png``."""
+
 _LOGGER = logging.getLogger("fpt")
 
 SUFFIXES = frozenset(
@@ -123,7 +126,9 @@ def _search(folder: Path, name: str, search: _Search, *, enters_folders: bool) -
     """Add what `folder`, the sub-folder `name` of the one that is searched, holds."""
     search.seen.add(folder.resolve())
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        # what links lead to is entered under its own name first
+        entries = sorted(found, key=lambda entry: (entry.is_symlink() and entry.is_dir(), entry))
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror or error}") from None
     is_own = own_files(folder, with_data=False)
@@ -171,12 +176,19 @@ def output_names(images: Sequence[Path], *, folders: Sequence[str] | None = None
     return names
 
 
+def _base(image: Path) -> str:
+    """The stem; ``a.ids`` becomes ``a_ids``, as a.ids.png is the map of classes of another image a."""
+    stem = image.stem
+    return f"{stem[: -len(IDS) - 1]}_{IDS}" if stem.lower().endswith(f".{IDS}") else stem
+
+
 def _names_in_folder(images: Sequence[Path]) -> list[str]:
-    stems = Counter(image.stem.lower() for image in images)
+    bases = [_base(image) for image in images]
+    stems = Counter(base.lower() for base in bases)
     taken = set(RESERVED)
     names = [""] * len(images)
     for index in sorted(range(len(images)), key=lambda index: str(images[index])):
-        base = images[index].stem
+        base = bases[index]
         if stems[base.lower()] > 1:
             base = f"{base}_{images[index].suffix.lstrip('.')}"
         name, number = base, 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpt.run.image_files import output_names
+import torch
+
+from fpt.run.image_files import IDS, output_names
 from fpt.run.predictor import Predictor
-from fpt.run.semantic_prediction import IDS
 from fpt.utils.distributed import from_main, gather_on_main, share_of_range
 from fpt.utils.errors import UserError
 from fpt.utils.heap import HeapGaps, keep_freed_memory
@@ -105,13 +107,30 @@ def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}.{IDS}.png" if suffix == IDS else f"{path.name}.{suffix}")
 
 
+@contextmanager
+def _explained_memory(path: Path) -> Iterator[None]:
+    """UserError where an image is too large for the memory: the others may go on."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise UserError(
+            f"{path}: too large for the memory that is there: lower TEST.SCALE and TEST.MAX_SIZE, or for a segmentor "
+            "set SEMANTIC.SHORT_SIDE or SEMANTIC.WINDOW"
+        ) from error
+
+
 def _predict_file(predictor: Predictor, path: Path, files: Sequence[Path], colour_by: ColourBy) -> None:
     """Detect in one image and write `files`, each in the format of its suffix.
 
     Raises:
         UserError: the image cannot be read, or a file cannot be written.
     """
-    result = predictor(path)
+    with _explained_memory(path):
+        result = predictor(path)
     _LOGGER.info("%s: %s", path, result.summary())
     with explained_output(files[0]), recorded(*files):
         for file in files:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fpt.core.config_node import CfgNode
 from fpt.dataloaders.build import build_reading, build_transform
 from fpt.dataloaders.collate import Batch
-from fpt.dataloaders.image_io import ImageReading, read_image
+from fpt.dataloaders.image_io import ImageReading, read_image, to_8_bits
 from fpt.dataloaders.semantic.dataset import input_size
 from fpt.dataloaders.transforms import resize_image
 from fpt.engine.inference import detect_batch
@@ -271,11 +271,11 @@ class Predictor:
 
 
 def to_pixels(image: Any, *, reading: ImageReading | None = None) -> np.ndarray:
-    """An image of any of the kinds that a Predictor takes as uint8 [H, W, 3] RGB, contiguous.
+    """An image of any of the kinds that a Predictor takes as uint8 [H, W, 3] RGB, contiguous, in memory of its own.
 
     Args:
         image: path, array, PIL image or tensor.
-        reading: how a file becomes 8-bit RGB; None = the defaults.
+        reading: how a file or a PIL image becomes 8-bit RGB; None = the defaults.
 
     Raises:
         UserError: the file cannot be read, or kind, type, shape or range are others.
@@ -283,7 +283,7 @@ def to_pixels(image: Any, *, reading: ImageReading | None = None) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_image(image, reading=reading)
     if isinstance(image, Image.Image):
-        return np.ascontiguousarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+        return _from_pil(image, reading or ImageReading())
     if isinstance(image, Tensor):
         return _from_tensor(image)
     if not isinstance(image, np.ndarray):
@@ -293,7 +293,17 @@ def to_pixels(image: Any, *, reading: ImageReading | None = None) -> np.ndarray:
             f"the array is {image.dtype} {image.shape}; an image is uint8 [H, W, 3] in RGB (cv2.imread gives BGR: "
             "image[..., ::-1]), or uint8 [H, W] in grey"
         )
-    return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+    return np.array(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2), order="C")
+
+
+def _from_pil(image: Image.Image, reading: ImageReading) -> np.ndarray:
+    """As read_image gives the file of it: Pillow's own conversion clips what is deeper than 8 bits."""
+    if reading.exif != "ignore":
+        image = ImageOps.exif_transpose(image)
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        return np.array(image.convert("RGB"))
+    grey = to_8_bits(np.asarray(image), stretch=reading.stretch)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _from_tensor(image: Tensor) -> np.ndarray:
@@ -302,10 +312,10 @@ def _from_tensor(image: Tensor) -> np.ndarray:
     values = image.detach().cpu()
     if values.dtype != torch.uint8:
         low, high = float(values.min()), float(values.max())
-        if not (0 <= low and 1 < high <= 255):
+        if not (0 <= low and (1 < high <= 255 or high == 0)):
             raise UserError(
                 f"the tensor is {values.dtype} with values from {low:g} to {high:g}; an image is uint8, or float in "
                 "0..255: multiply values in 0..1 by 255"
             )
         values = values.round().to(torch.uint8)
-    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
+    return np.array(values.permute(1, 2, 0).numpy(), order="C")

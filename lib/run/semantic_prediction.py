@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fpt.run.image_files import IDS
 from fpt.run.segment import save_ids
 from fpt.utils.errors import UserError
 from fpt.utils.files import write_json
 from fpt.visualization.draw import ColourBy
 from fpt.visualization.image_output import explained_output, save_image
 from fpt.visualization.segmentation import class_colours, draw_classes
-
-IDS = "ids"
-"""Name of the format in which `SemanticPrediction.save` writes the map itself: ``<name>.ids.png``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -42,6 +42,13 @@ def test_a_part_of_a_data_set_and_nothing_written(trained, tmp_path: Path, monke
         evaluate(cfg, model, "tiny_vall")
 
 
+def test_a_range_must_fit_every_data_set_before_the_first_is_evaluated(trained, tmp_path: Path) -> None:
+    options = EvaluationOptions(output_dir=tmp_path / "out", index_range=(0, 9))
+    with pytest.raises(UserError, match=r"range 0 9 of data set tiny_val: it needs 0 <= START < END <= 2"):
+        evaluate_checkpoint(load_cfg(trained.cfg), tmp_path / "none.pth", options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_drawings_that_cannot_be_written_are_listed(
     trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

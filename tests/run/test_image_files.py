@@ -51,6 +51,18 @@ def test_sub_folders_are_entered_and_keep_their_names(photos: Path) -> None:
     assert found.names == ["a", "b", "x/a", "x/y/b"]
 
 
+def test_a_folder_keeps_its_name_beside_a_link_to_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.jpg").write_text("x")
+    (tmp_path / "alias").symlink_to("real")
+    assert find_images(tmp_path, enters_folders=True).names == ["real/x"]
+
+
+def test_the_map_of_classes_of_one_image_is_not_the_drawing_of_another() -> None:
+    images = [Path("a.ids.jpg"), Path("a.jpg"), Path("a_ids.jpg"), Path("B.IDS.png")]
+    assert output_names(images) == ["a_ids_jpg", "a", "a_ids_jpg_2", "B_ids"]
+
+
 def test_a_folder_of_sub_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.jpg").touch()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fpt.checkpoint.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fpt.core.config import load_cfg
+from fpt.dataloaders.image_io import ImageReading
 from fpt.run.predictor import Predictor, to_pixels
 from fpt.utils.errors import UserError
 
@@ -52,6 +53,39 @@ def test_grey_images(predictor: Predictor, pixels: np.ndarray) -> None:
     grey = np.repeat(pixels[..., :1], 3, axis=2)
     assert np.array_equal(predictor(pixels[..., 0]).scores, predictor(grey).scores)
     assert np.array_equal(to_pixels(Image.fromarray(pixels[..., 0])), grey)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16),
+        np.linspace(0, 4095, 64 * 48).reshape(48, 64).astype(np.uint16),
+        np.linspace(0, 1, 64 * 48).reshape(48, 64).astype(np.float32),
+    ],
+)
+def test_deep_images_of_pillow_are_read_as_their_files(values: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as image:
+        assert np.array_equal(to_pixels(image), to_pixels(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("exif", ["auto", "apply", "ignore"])
+def test_images_of_pillow_are_turned_as_their_files(pixels: np.ndarray, tmp_path: Path, exif: str) -> None:
+    tags = Image.Exif()
+    tags[0x112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=tags)
+    reading = ImageReading(exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(to_pixels(image, reading=reading), to_pixels(tmp_path / "a.png", reading=reading))
+
+
+def test_a_buffer_may_be_used_again(predictor: Predictor, pixels: np.ndarray) -> None:
+    frame = pixels.copy()
+    tensor = torch.from_numpy(frame).permute(2, 0, 1)
+    found = [predictor(frame), predictor(tensor)]
+    frame[:] = 0
+    assert all(np.array_equal(one.image, pixels) for one in found)
+    assert not predictor(tensor.float()).image.any()  # a black frame
 
 
 def test_what_a_prediction_holds(predictor: Predictor, pixels: np.ndarray) -> None:
