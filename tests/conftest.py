@@ -58,7 +58,7 @@ def heeded_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-_NOBODY = 65534
+_NO_RIGHTS = 65534
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,8 +109,8 @@ def no_superuser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Non
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     for folder in {tmp_path, *(run.folder for run in runs if "trained" not in request.fixturenames)}:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, _NOBODY, _NOBODY)
-    os.seteuid(_NOBODY)
+            os.chown(path, _NO_RIGHTS, _NO_RIGHTS)
+    os.seteuid(_NO_RIGHTS)
     yield
     os.seteuid(0)
 
