@@ -18,6 +18,7 @@ def read_areas(
     entries: list[Entry],
     boxes_xywh: np.ndarray,
     shapes: dict[str, np.ndarray],
+    has_mask: np.ndarray,
     sizes_hw: np.ndarray,
     report: DatasetReport,
 ) -> np.ndarray:
@@ -29,6 +30,7 @@ def read_areas(
         entries: annotations, in the order of the objects.
         boxes_xywh: float64 [N, 4].
         shapes: arrays of their masks, by their names in PackedAnnotations.
+        has_mask: bool [N], whether they have one.
         sizes_hw: int64 [N, 2], sizes of their images.
         report: receives the areas that are far off.
     """
@@ -39,7 +41,6 @@ def read_areas(
     suspects = is_missing | _are_far(given, estimates)  # outlines that cross themselves have other areas than masks
     for i in np.flatnonzero(suspects).tolist():
         estimates[i] = _mask_area(i, shapes, sizes_hw[i].tolist()) or estimates[i]
-    has_mask = (np.diff(shapes["part_offsets"]) > 0) | (np.diff(shapes["rle_offsets"]) > 0)
     longer_side = boxes_xywh[:, 2:].max(axis=1, initial=0)
     is_possible = ~has_mask & (given >= longer_side) & (given <= estimates)  # slanting ones fill little of their box
     is_far = ~is_missing & ~is_possible & _are_far(given, estimates)

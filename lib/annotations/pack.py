@@ -243,7 +243,7 @@ def _pack_objects(
         boxes_xywh=boxes_xywh,
         labels=kept.labels,
         is_crowd=is_crowd[order],
-        areas=read_areas(kept.entries, boxes_xywh, shapes, sizes_hw[order], report),
+        areas=read_areas(kept.entries, boxes_xywh, shapes, has_mask, sizes_hw[order], report),
         **shapes,
     )
 
